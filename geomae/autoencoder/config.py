@@ -1,0 +1,112 @@
+"""Typed configuration of an autoencoder: what `config.yaml` says and a checkpoint carries."""
+
+from math import inf
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class Config(BaseModel):
+    """Base of the configurations: unknown keys are errors, values don't change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AtomsConfig(Config):
+    """Level 0: how an atom sees its neighbourhood.
+
+    Attributes:
+        cutoff: radius of the neighbourhood, in Å.
+        n_radial: radial functions in it.
+        lmax: highest degree of an atom's features.
+        channels: channels of an atom's features, the same for every degree.
+        encoder_blocks: node blocks applied to them.
+    """
+
+    cutoff: float = Field(5.0, gt=0)
+    n_radial: int = Field(8, ge=1)
+    lmax: int = Field(3, ge=0)
+    channels: int = Field(32, ge=1)
+    encoder_blocks: int = Field(1, ge=0)
+
+
+class LevelConfig(Config):
+    """A level above the atoms: how its points are made, and how they are taken apart again.
+
+    Attributes:
+        scale: width of the density that the points of the level below climb, in Å;
+            `inf` makes one point of each structure.
+        lmax, channels: size of a point's features.
+        encoder_blocks, blocks: node blocks on them in the encoder and in the decoder.
+        groups: channel groups of the combining convolutions, each with its own radial function.
+        lmax_filter: highest degree of the filter of those convolutions.
+        softening: length in Å that makes functions of a vector smooth where it vanishes.
+        radius: the ball around a point that holds its children, in Å.
+        hidden, n_radial: width of the field's perceptron and its radial functions.
+        width: width of the bump that stands for a child in the field, in Å.
+        spacing: distance of the points where the search for peaks starts, in Å.
+        queries: points of the ball at which the field is trained, for each parent.
+        noise: displacement of the parents in training, in Å, so that unpooling
+            tolerates parents that stand slightly off.
+        max_children: highest number of children (of one kind) that can be told.
+    """
+
+    scale: float = Field(gt=0)
+    lmax: int = Field(4, ge=0)
+    channels: int = Field(64, ge=1)
+    encoder_blocks: int = Field(1, ge=0)
+    blocks: int = Field(1, ge=0)
+    groups: int = Field(8, ge=1)
+    lmax_filter: int = Field(4, ge=0)
+    softening: float = Field(0.5, gt=0)
+    radius: float = Field(gt=0)
+    hidden: int = Field(96, ge=1)
+    n_radial: int = Field(12, ge=1)
+    width: float = Field(0.35, gt=0)
+    spacing: float = Field(0.35, gt=0)
+    queries: int = Field(32, ge=1)
+    noise: float = Field(0.05, ge=0)
+    max_children: int = Field(9, ge=1)
+
+    @field_validator("scale", mode="before")
+    @classmethod
+    def _infinity(cls, value: object) -> object:
+        return inf if isinstance(value, str) and value.strip(".") in ("inf", "infinity") else value
+
+    @model_validator(mode="after")
+    def _groups_divide_channels(self) -> "LevelConfig":
+        if self.channels % self.groups:
+            raise ValueError(f"channels ({self.channels}) must be a multiple of groups ({self.groups})")
+        return self
+
+
+class AutoencoderConfig(Config):
+    """An autoencoder: the elements and sizes that it takes, its atoms and the levels above them.
+
+    Attributes:
+        elements: atomic numbers that it knows, ascending.
+        max_atoms: largest structure that it takes.
+        heavy_weight: weight of an atom other than hydrogen in blooming; hydrogen's is 1.
+        atoms: level 0.
+        levels: level 1 to the last, which must be a single point (`scale: inf`).
+    """
+
+    kind: Literal["autoencoder"] = "autoencoder"
+    elements: tuple[int, ...]
+    max_atoms: int = Field(ge=1)
+    heavy_weight: float = Field(6.0, gt=0)
+    atoms: AtomsConfig = AtomsConfig()
+    levels: tuple[LevelConfig, ...] = Field(min_length=1)
+
+    @field_validator("elements")
+    @classmethod
+    def _sorted_elements(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or list(value) != sorted(set(value)) or value[0] < 1 or value[-1] > 118:
+            raise ValueError("elements must be distinct atomic numbers (1 to 118) in ascending order")
+        return value
+
+    @model_validator(mode="after")
+    def _ends_in_one_point(self) -> "AutoencoderConfig":
+        if self.levels[-1].scale != inf or any(level.scale == inf for level in self.levels[:-1]):
+            raise ValueError("the last level, and only it, must have scale: inf (one point)")
+        return self

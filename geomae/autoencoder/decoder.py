@@ -1,0 +1,133 @@
+"""The decoder: one point is taken apart, level by level, until the atoms stand there."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from geomae.autoencoder.blocks import Counter
+from geomae.autoencoder.config import AutoencoderConfig
+from geomae.autoencoder.peaks import propose
+from geomae.pooling.tree import Tree, children_of
+from geomae.autoencoder.unpooling import Unpooling, like_of
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What the decoder draws for a batch of latents.
+
+    Attributes:
+        tree: atoms, the points above them, and who belongs to whom, the latents' points at the
+            origin. Structures without an atom are in it as points without members.
+        confidence: of every atom, `[atoms]`: the field's probability that it is there.
+        complete: `[structures]`, false where a point had fewer peaks than children.
+        features: of the points of every level, the one point first.
+    """
+
+    tree: Tree
+    confidence: Tensor
+    complete: Tensor
+    features: tuple[Tensor, ...]
+
+
+class Decoder(nn.Module):
+    """One point's features to atoms, by unpooling level by level.
+
+    Nothing but the latents goes in. In training the children stand where they are in the
+    structure, slightly displaced; in decoding, where the peaks of the field are.
+    """
+
+    def __init__(self, config: AutoencoderConfig):
+        super().__init__()
+        self.config = config
+        last = config.levels[-1]
+        self.formula = Counter(
+            last.channels, last.lmax, kinds=len(config.elements), most=config.max_atoms
+        )
+        self.unpoolings = nn.ModuleList()
+        for index, level in reversed(list(enumerate(config.levels))):
+            atoms = index == 0
+            below = None if atoms else config.levels[index - 1]
+            self.unpoolings.append(
+                Unpooling(
+                    level,
+                    len(config.elements) if atoms else 1,
+                    below and (below.channels, below.lmax),
+                )
+            )
+
+    def losses(
+        self, latents: Float[Tensor, "n m c"], tree: Tree, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Losses of every level, by name, against the tree that the latents came from."""
+        element = element_index(tree.numbers, self.config.elements)
+        losses = {"formula": self._formula_loss(latents, tree, element)}
+        features, parents = latents, tree.positions[-1]
+        for depth, unpooling in enumerate(self.unpoolings):
+            below = len(self.unpoolings) - 1 - depth
+            features = unpooling.blocks(features)
+            edges, positions = tree.memberships[below], tree.positions[below]
+            table = children_of(edges, parents.shape[0])
+            offsets = positions[table.clamp(min=0)] - parents[:, None]
+            kind = element[table.clamp(min=0)] if below == 0 else torch.zeros_like(table)
+            parts = unpooling.losses(
+                features, offsets, torch.where(table >= 0, kind, -1), generator
+            )
+            losses |= {f"{name}_{below}": value for name, value in parts.items()}
+            if below:
+                noise = self.config.levels[below - 1].noise
+                shift = torch.randn(positions.shape, generator=generator, **like_of(positions))
+                moved = positions + noise * shift
+                vectors = parents[edges[1]] - moved[edges[0]]
+                features = unpooling.combine(features, vectors, edges.flip(0), moved.shape[0])
+                parents = moved
+        return losses
+
+    def _formula_loss(self, latents: Tensor, tree: Tree, element: Tensor) -> Tensor:
+        counts = torch.zeros(
+            tree.n_structures, len(self.config.elements), dtype=torch.long, device=element.device
+        )
+        counts.index_put_((tree.batch[0], element), torch.ones_like(element), accumulate=True)
+        counts = counts.clamp(max=self.config.max_atoms)
+        return nn.functional.cross_entropy(self.formula(latents).flatten(0, 1), counts.flatten())
+
+    def forward(self, latents: Float[Tensor, "n m c"]) -> Drawing:
+        """Draw the structures of latents, around the origin."""
+        n = latents.shape[0]
+        positions = [latents.new_zeros(n, 3)]
+        batch, features = [torch.arange(n, device=latents.device)], [latents]
+        memberships: list[Tensor] = []
+        complete = torch.ones(n, dtype=torch.bool, device=latents.device)
+        for unpooling in self.unpoolings:
+            states = unpooling.blocks(features[-1])
+            counts = unpooling.counter(states).argmax(-1)
+            peaks = propose(unpooling.field, states, counts, unpooling.level)
+            short = torch.bincount(peaks.owner, minlength=len(states)) < counts.sum(1)
+            complete[batch[-1][short]] = False
+            edges = torch.stack([peaks.owner, torch.arange(len(peaks.owner), device=peaks.owner.device)])
+            parents = positions[-1][peaks.owner]
+            positions.append(parents + peaks.positions)
+            batch.append(batch[-1][peaks.owner])
+            memberships.append(edges.flip(0))
+            if unpooling.combine is not None:
+                features.append(
+                    unpooling.combine(states, -peaks.positions, edges, len(peaks.owner))
+                )
+        numbers = torch.tensor(self.config.elements, device=latents.device)[peaks.kind]
+        tree = self._tree(numbers, positions[::-1], batch[::-1], memberships[::-1])
+        return Drawing(tree, peaks.confidence, complete, tuple(features))
+
+    def _tree(self, numbers: Tensor, positions: list, batch: list, memberships: list) -> Tree:
+        """The drawn tree, with the weights that the encoder's would have."""
+        weights = [torch.where(numbers > 1, self.config.heavy_weight, 1.0).to(positions[0].dtype)]
+        for members, above in zip(memberships, positions[1:], strict=True):
+            weights.append(
+                weights[-1].new_zeros(len(above)).index_add(0, members[1], weights[-1][members[0]])
+            )
+        return Tree(numbers, tuple(positions), tuple(weights), tuple(batch), tuple(memberships))
+
+
+def element_index(numbers: Tensor, elements: tuple[int, ...]) -> Tensor:
+    """Position of each atomic number among the elements of a model."""
+    return torch.searchsorted(torch.tensor(elements, device=numbers.device), numbers.contiguous())

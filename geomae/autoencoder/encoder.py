@@ -1,0 +1,101 @@
+"""The encoder: atoms see their neighbours, then pool into groups, motifs and one point."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch_geometric.utils import to_dense_batch
+
+from geomae.autoencoder.blocks import NodeBlock, Transport
+from geomae.autoencoder.config import AutoencoderConfig
+from geomae.pooling.tree import Tree
+from geomae.equivariant import Linear, RadialBasis, dim, spherical_harmonics
+
+
+class AtomEmbedding(nn.Module):
+    """Features of atoms: the density of each element around them, and their own element."""
+
+    def __init__(self, config: AutoencoderConfig):
+        super().__init__()
+        atoms, n_elements = config.atoms, len(config.elements)
+        self.lmax = atoms.lmax
+        index = torch.full((119,), -1)
+        index[list(config.elements)] = torch.arange(n_elements)
+        self.register_buffer("index", index, persistent=False)
+        self.basis = RadialBasis(atoms.n_radial, atoms.cutoff)
+        self.mix = Linear(atoms.n_radial * n_elements, atoms.channels, atoms.lmax, bias=False)
+        self.scale = nn.Parameter(torch.ones(n_elements, atoms.channels))
+        self.shift = nn.Parameter(torch.randn(n_elements, atoms.channels))
+        self.n_elements = n_elements
+
+    def forward(self, tree: Tree) -> Float[Tensor, "atoms m c"]:
+        element = self.index[tree.numbers]
+        densities = self.densities(tree, element)
+        features = self.mix(densities) * self.scale[element][:, None]
+        scalars = features[:, :1] + self.shift[element][:, None]
+        return torch.cat([scalars, features[:, 1:]], 1)
+
+    def densities(self, tree: Tree, element: Tensor) -> Float[Tensor, "atoms m channels"]:
+        """Sum over neighbours of radial functions times harmonics, for each element apart."""
+        positions, mask = to_dense_batch(tree.positions[0], tree.batch[0])
+        onehot, _ = to_dense_batch(
+            nn.functional.one_hot(element, self.n_elements).to(positions.dtype), tree.batch[0]
+        )
+        n = positions.shape[1]
+        pairs = mask[:, :, None] & mask[:, None] & ~torch.eye(n, dtype=torch.bool, device=mask.device)
+        vectors = positions[:, None] - positions[:, :, None]
+        vectors = torch.where(pairs[..., None], vectors, vectors.new_tensor([0.0, 0.0, 1.0]))
+        radial = self.basis(vectors.norm(dim=-1)) * pairs[..., None]
+        labelled = (radial[..., None] * onehot[:, None, :, None]).flatten(-2)
+        harmonics = spherical_harmonics(self.lmax, vectors)
+        return torch.einsum("bijm,bijc->bimc", harmonics, labelled)[mask]
+
+
+class Encoder(nn.Module):
+    """Structures to one array of features at one point each, by pooling along a tree.
+
+    Every level combines the features of its members by a convolution along the edges of the
+    tree; only geometry and elements go in.
+    """
+
+    def __init__(self, config: AutoencoderConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = AtomEmbedding(config)
+        sizes = [config.atoms, *config.levels]
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(NodeBlock(size.channels, size.lmax) for _ in range(size.encoder_blocks)))
+            for size in sizes[:-1]
+        )
+        self.combine = nn.ModuleList(
+            Transport(
+                below.channels,
+                level.channels,
+                below.lmax,
+                level.lmax,
+                lmax_filter=level.lmax_filter,
+                groups=level.groups,
+                reach=level.radius,
+                softening=level.softening,
+            )
+            for below, level in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+
+    def forward(self, tree: Tree) -> Float[Tensor, "n m c"]:
+        """Latents `[structures, (lmax + 1)^2, channels]`."""
+        return self.levels(tree)[-1]
+
+    def levels(self, tree: Tree) -> list[Tensor]:
+        """Features of the points of every level, atoms first."""
+        features = [self.embedding(tree)]
+        for level, (blocks, combine) in enumerate(zip(self.blocks, self.combine, strict=True)):
+            features[-1] = blocks(features[-1])
+            edges, below, above = tree.memberships[level], *tree.positions[level : level + 2]
+            vectors = below[edges[0]] - above[edges[1]]
+            features.append(combine(features[-1], vectors, edges, above.shape[0]))
+        return features
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """Components and channels of a latent."""
+        last = self.config.levels[-1]
+        return dim(last.lmax), last.channels

@@ -1,0 +1,93 @@
+"""The field around a point that says where its children are."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from geomae.equivariant import Linear, RadialBasis, soften, spherical_harmonics
+
+
+class Field(nn.Module):
+    """Scalar fields in the ball around a point, read from the point's features.
+
+    At a displacement r from the point, each hidden unit is the value of one function,
+    `u_h(r) = (sum_lm Y_lm(r) x_lm,h) (sum_n B_nh R_n(|r|))`; a perceptron on these values gives
+    the logits. The values are scalars, so the perceptron keeps equivariance exactly, and it makes
+    the field far sharper than the degree of the features alone would. Directions are softened,
+    which makes the field smooth at the point itself.
+
+    Args:
+        channels, lmax: size of the point's features.
+        hidden: hidden units.
+        n_radial: radial functions.
+        radius: radius of the ball in Å.
+        softening: length in Å below which directions fade.
+        kinds: logits at each place: kinds of children that can be there.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        lmax: int,
+        *,
+        hidden: int,
+        n_radial: int,
+        radius: float,
+        softening: float,
+        kinds: int,
+    ):
+        super().__init__()
+        self.lmax, self.softening, self.kinds = lmax, softening, kinds
+        self.angular = Linear(channels, hidden, lmax, bias=True)
+        self.basis = RadialBasis(n_radial, radius + 2 * softening, kind="gaussian", envelope=False)
+        self.radial = nn.Parameter(torch.randn(n_radial, hidden))
+        self.mlp = nn.Sequential(
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, kinds),
+        )
+        nn.init.constant_(self.mlp[-1].bias, -2.0)
+
+    def prepare(self, features: Float[Tensor, "n m c"]) -> Float[Tensor, "n m h"]:
+        """The angular coefficients of every hidden unit, from the features of the points."""
+        return self.angular(features)
+
+    def basis_at(
+        self, displacements: Float[Tensor, "*points 3"]
+    ) -> tuple[Float[Tensor, "*points m"], Float[Tensor, "*points r"]]:
+        """Softened harmonics and radial functions at displacements from the point, in Å."""
+        vectors, lengths = soften(displacements, self.softening)
+        return spherical_harmonics(self.lmax, vectors, normalize=False), self.basis(lengths)
+
+    def on_points(
+        self,
+        coefficients: Float[Tensor, "n m h"],
+        displacements: Float[Tensor, "n q 3"],
+    ) -> Float[Tensor, "n q k"]:
+        """Logits at `q` displacements around each of `n` points."""
+        harmonics, radial = self.basis_at(displacements)
+        return self._read_out(torch.bmm(harmonics, coefficients), radial)
+
+    def on_grid(
+        self, coefficients: Float[Tensor, "n m h"], grid: Float[Tensor, "g 3"]
+    ) -> Float[Tensor, "n g k"]:
+        """Logits on one grid of displacements, the same around each of `n` points."""
+        harmonics, radial = self.basis_at(grid)
+        return self._read_out(torch.matmul(harmonics, coefficients), radial)
+
+    def at(
+        self,
+        coefficients: Float[Tensor, "n m h"],
+        displacements: Float[Tensor, "p 3"],
+        owner: Int[Tensor, " p"],
+    ) -> Float[Tensor, "p k"]:
+        """Logits at single displacements, each around its own point `owner`."""
+        harmonics, radial = self.basis_at(displacements)
+        angular = torch.einsum("pm,pmh->ph", harmonics, coefficients[owner])
+        return self._read_out(angular, radial)
+
+    def _read_out(self, angular: Tensor, radial: Tensor) -> Tensor:
+        scale = self.radial.shape[0] ** -0.5
+        return self.mlp(angular * (radial @ self.radial) * scale)

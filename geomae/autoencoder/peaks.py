@@ -1,0 +1,98 @@
+"""Where the children are: the peaks of a field, found around many parents at once."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from geomae.autoencoder.config import LevelConfig
+from geomae.autoencoder.field import Field
+from geomae.sphere import Maxima, maximise, merge_maxima
+
+SPARE_SEEDS = 2
+"""Seeds beyond the expected number that are followed, for maxima that a coarse grid misjudges."""
+
+
+@dataclass(frozen=True)
+class Children:
+    """Children found around parents.
+
+    Attributes:
+        positions: displacements from the parents, `[p, 3]` in Å.
+        owner: parent of each, `[p]`.
+        kind: kind of each, `[p]`.
+        confidence: probability of the field there, `[p]`.
+    """
+
+    positions: Tensor
+    owner: Tensor
+    kind: Tensor
+    confidence: Tensor
+
+
+@torch.no_grad()
+def propose(
+    field: Field,
+    features: Float[Tensor, "n m c"],
+    counts: Int[Tensor, "n kinds"],
+    level: LevelConfig,
+) -> Children:
+    """The `counts` highest peaks of each kind in the field around each parent.
+
+    Seeds are the local maxima on a grid; each climbs to its peak by Newton steps, so that the
+    result does not depend on the grid's orientation as long as every peak has a seed.
+    """
+    coefficients = field.prepare(features)
+    seeds, owner, kind = _grid_maxima(field, coefficients, counts, level)
+    slot = owner * field.kinds + kind
+
+    def height(points: Tensor, slots: Tensor) -> Tensor:
+        logits = field.at(coefficients, points, slots // field.kinds)
+        return logits.gather(1, (slots % field.kinds)[:, None])[:, 0]
+
+    maxima = merge_maxima(
+        maximise(height, seeds, slot, reach=level.spacing), tolerance=level.width / 4
+    )
+    inside = maxima.positions.norm(dim=1) <= level.radius + level.spacing
+    return _highest(maxima[inside], counts, field.kinds)
+
+
+def _grid_maxima(
+    field: Field, coefficients: Tensor, counts: Tensor, level: LevelConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Local maxima on the grid, `counts` and a few spare of each kind: places, owners, kinds."""
+    grid, inside = ball_grid(level.radius, level.spacing, coefficients)
+    values = coefficients.new_full((len(coefficients), field.kinds, *inside.shape), -torch.inf)
+    values[:, :, inside] = field.on_grid(coefficients, grid[inside]).transpose(1, 2)
+    around = nn.functional.max_pool3d(values, 3, stride=1, padding=1)
+    peaked = torch.where(values == around, values, -torch.inf).flatten(2)
+    most = int(counts.max()) + SPARE_SEEDS if counts.numel() else 0
+    top = peaked.topk(most, dim=-1)
+    rank = torch.arange(most, device=counts.device)
+    wanted = (rank < counts[..., None] + SPARE_SEEDS) & (counts[..., None] > 0)
+    wanted &= torch.isfinite(top.values)
+    owner, kind, _ = wanted.nonzero(as_tuple=True)
+    return grid.flatten(0, 2)[top.indices[wanted]], owner, kind
+
+
+def ball_grid(radius: float, spacing: float, like: Tensor) -> tuple[Tensor, Tensor]:
+    """A cubic grid `[g, g, g, 3]` of places and which of them lie in the ball."""
+    steps = int(radius / spacing) + 1
+    axis = spacing * torch.arange(-steps, steps + 1, dtype=like.dtype, device=like.device)
+    grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
+    return grid, grid.norm(dim=-1) <= radius
+
+
+def _highest(maxima: Maxima, counts: Tensor, kinds: int) -> Children:
+    """The `counts` highest maxima of each parent and kind."""
+    order = torch.argsort(maxima.values, descending=True, stable=True)
+    order = order[torch.argsort(maxima.owner[order], stable=True)]
+    slot = maxima.owner[order]
+    size = torch.bincount(slot, minlength=counts.numel())
+    rank = torch.arange(len(slot), device=slot.device) - (torch.cumsum(size, 0) - size)[slot]
+    kept = order[rank < counts.flatten()[slot]]
+    slot = maxima.owner[kept]
+    return Children(
+        maxima.positions[kept], slot // kinds, slot % kinds, torch.sigmoid(maxima.values[kept])
+    )

@@ -1,0 +1,105 @@
+"""One step outward: from a point's features to its children, and what trains it."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from geomae.autoencoder.blocks import Counter, NodeBlock, Transport
+from geomae.autoencoder.config import LevelConfig
+from geomae.autoencoder.field import Field
+
+
+class Unpooling(nn.Module):
+    """Blocks on the parents, the number of their children, the field whose peaks they are, and
+    the convolution that carries features to them.
+
+    Args:
+        level: the parents' level.
+        kinds: kinds of children: elements for atoms, else one.
+        below: channels and highest degree of the children's features; None for atoms, which
+            carry none.
+    """
+
+    def __init__(self, level: LevelConfig, kinds: int, below: tuple[int, int] | None):
+        super().__init__()
+        self.level, self.kinds = level, kinds
+        channels, lmax = level.channels, level.lmax
+        self.blocks = nn.Sequential(*(NodeBlock(channels, lmax) for _ in range(level.blocks)))
+        self.counter = Counter(channels, lmax, kinds=kinds, most=level.max_children)
+        self.field = Field(
+            channels,
+            lmax,
+            hidden=level.hidden,
+            n_radial=level.n_radial,
+            radius=level.radius,
+            softening=level.softening,
+            kinds=kinds,
+        )
+        self.combine = below and Transport(
+            channels,
+            below[0],
+            lmax,
+            below[1],
+            lmax_filter=level.lmax_filter,
+            groups=level.groups,
+            reach=level.radius,
+            softening=level.softening,
+        )
+
+    def losses(
+        self,
+        features: Float[Tensor, "n m c"],
+        children: Float[Tensor, "n most 3"],
+        kind: Int[Tensor, "n most"],
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Cross-entropies of the counts and of the field, for parents after their blocks.
+
+        Args:
+            features: of the parents.
+            children: displacements of their children, padded, in Å.
+            kind: kind of each child, -1 where padded.
+            generator: for the points at which the field is compared.
+        """
+        present = kind >= 0
+        onehot = nn.functional.one_hot(kind.clamp(min=0), self.kinds).bool() & present[..., None]
+        counts = onehot.sum(1).clamp(max=self.level.max_children)
+        count = nn.functional.cross_entropy(self.counter(features).flatten(0, 1), counts.flatten())
+        queries = self._queries(children, present, generator)
+        target = self._bumps(queries, children, onehot)
+        logits = self.field.on_points(self.field.prepare(features), queries)
+        field = nn.functional.binary_cross_entropy_with_logits(logits, target)
+        floor = nn.functional.binary_cross_entropy(target, target)
+        return {"count": count, "field": field - floor}
+
+    def _queries(
+        self, children: Tensor, present: Tensor, generator: torch.Generator
+    ) -> Float[Tensor, "n queries 3"]:
+        """Half of the points close to children, a third around them, the rest anywhere."""
+        n, total = children.shape[0], self.level.queries
+        near, around = total // 2, total // 3
+        like = {"dtype": children.dtype, "device": children.device, "generator": generator}
+        pick = torch.rand(n, near + around, **like) * present.sum(1, keepdim=True)
+        slot = pick.long()[..., None].expand(-1, -1, 3)
+        spread = torch.full((near + around, 1), self.level.width, **like_of(children))
+        spread[near:] *= 2.5
+        offsets = torch.randn(n, near + around, 3, **like) * spread
+        direction = nn.functional.normalize(torch.randn(n, total - near - around, 3, **like), dim=-1)
+        depth = torch.rand(n, total - near - around, 1, **like) ** (1 / 3) * self.level.radius
+        return torch.cat([children.gather(1, slot) + offsets, direction * depth], 1)
+
+    def _bumps(
+        self,
+        queries: Float[Tensor, "n q 3"],
+        children: Float[Tensor, "n most 3"],
+        onehot: Bool[Tensor, "n most kinds"],
+    ) -> Float[Tensor, "n q kinds"]:
+        """The field that the logits should have: a bump at every child, the highest counting."""
+        squared = (queries[:, :, None] - children[:, None]).square().sum(-1)
+        bumps = torch.exp(-squared / (2 * self.level.width**2))
+        return (bumps[..., None] * onehot[:, None]).amax(2)
+
+
+def like_of(tensor: Tensor) -> dict:
+    """Precision and device of a tensor, for the constructor of another."""
+    return {"dtype": tensor.dtype, "device": tensor.device}

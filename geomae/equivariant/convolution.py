@@ -1,0 +1,245 @@
+"""The convolution: every channel to every channel, along every path of degrees."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from geomae.equivariant.coupling import EdgeCoupling, EdgeKernel, PairKernel
+from geomae.equivariant.layout import Layout
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path between given parities: where it starts, what couples it, where it ends.
+
+    Attributes:
+        path: number of the path in the coupling.
+        source, target: number of the multiplet it takes, and of that which it adds to.
+    """
+
+    path: int
+    source: int
+    target: int
+
+
+class Convolution(nn.Module):
+    """Sums, over the neighbours of a point, their features times a filter of the edge.
+
+    The filter of a path (in, filter, out) is `sum_b W_path,b R_b(r) Y_filter(r)`, with a matrix
+    W between channels for each path and radial function. Channels are mixed at the points, before
+    the sum over neighbours, so that nothing large exists for each edge; the kernel that then
+    couples the degrees holds geometry only (`EdgeCoupling`).
+
+    The result is that of e3nn's FullyConnectedTensorProduct with weights that are linear in the
+    radial functions. In the channel-group form (`groups`) the channels of the result fall into
+    groups, and the g-th sees the g-th radial function only: a low-rank form of the same.
+
+    Args:
+        channels_in, channels_out: numbers of channels, the latter a multiple of `groups`.
+        lmax_in, lmax_filter, lmax_out: highest degrees.
+        n_radial: radial functions.
+        groups: number of channel groups, equal to `n_radial`; None lets every channel see every
+            radial function.
+        parity: features have both parities, `[points, 2, components, channels]`.
+        neighbours: expected number of neighbours; results are divided by its square root.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        lmax_in: int,
+        lmax_filter: int,
+        lmax_out: int,
+        *,
+        n_radial: int,
+        groups: int | None = None,
+        parity: bool = False,
+        neighbours: float = 1.0,
+    ):
+        super().__init__()
+        if groups is not None and (groups != n_radial or channels_out % groups):
+            raise ValueError(
+                f"groups ({groups}) must equal n_radial ({n_radial}) and divide "
+                f"channels_out ({channels_out})"
+            )
+        self.channels_in, self.channels_out = channels_in, channels_out
+        self.n_radial, self.groups, self.scale = n_radial, groups, neighbours**-0.5
+        self.coupling = EdgeCoupling(lmax_in, lmax_filter, lmax_out, parity=parity)
+        self.layout_in, self.layout_out = Layout(lmax_in, parity), Layout(lmax_out, parity)
+        self.routes = self._routes()
+        fan_in = channels_in * (1 if groups else n_radial)
+        width = channels_out * (1 if groups else n_radial)
+        self.weight = nn.Parameter(torch.empty(len(self.routes), channels_in, width))
+        nn.init.normal_(self.weight, std=fan_in**-0.5)
+
+    def forward(
+        self,
+        features: Float[Tensor, "sources *parity m_in c_in"],
+        kernel: EdgeKernel,
+        edges: Int[Tensor, "2 edges"],
+        n_targets: int,
+    ) -> Float[Tensor, "targets *parity m_out c_out"]:
+        """Sum over the edges into each target.
+
+        Args:
+            features: at the sources.
+            kernel: of the edges, from `EdgeCoupling`.
+            edges: (source, target).
+            n_targets: number of targets; one without edges gets zeros.
+        """
+        self._check(kernel)
+        table = slots_by_source(edges[0], features.shape[0])
+        if self.groups:
+            messages = self._group_messages(features, kernel, table)
+        else:
+            messages = self._messages(features, kernel, table)
+        zeros = messages.new_zeros(n_targets, *messages.shape[1:])
+        summed = zeros.index_add(0, edges[1][table.edge], messages)
+        return self.layout_out.unflatten(summed * self.scale)
+
+    def dense(
+        self, features: Float[Tensor, "structures sources *parity m_in c_in"], kernel: PairKernel
+    ) -> Float[Tensor, "structures targets *parity m_out c_out"]:
+        """The same for all pairs of points of padded structures, as batched matrix products.
+
+        Args:
+            features: of the points of each structure; padded ones may hold anything finite.
+            kernel: of the pairs, from `EdgeCoupling.pairs`.
+        """
+        self._check(kernel)
+        n = features.shape[0]
+        blocks = self.layout_in.split(features.flatten(0, 1))
+        inputs = [block.reshape(n, -1, self.channels_in) for block in blocks]
+        parts = self._group_dense(inputs, kernel) if self.groups else self._dense(inputs, kernel)
+        summed = torch.cat(parts, 2).flatten(0, 1)
+        return self.layout_out.unflatten(summed * self.scale).unflatten(0, (n, -1))
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.channels_in}, {self.channels_out}, degrees={self.coupling.degrees}, "
+            f"n_radial={self.n_radial}, groups={self.groups}, routes={len(self.routes)}"
+        )
+
+    def _routes(self) -> list[Route]:
+        """Routes of every path; with both parities a path starts from either."""
+        starts = (0, 1) if self.coupling.parity else (0,)
+        routes = []
+        for index, path in enumerate(self.coupling.paths):
+            for start in starts:
+                end = (start + path.degree_filter) % 2 if self.coupling.parity else 0
+                source = self.layout_in.multiplet(path.degree_in, start)
+                routes.append(Route(index, source, self.layout_out.multiplet(path.degree_out, end)))
+        return routes
+
+    def _check(self, kernel: EdgeKernel | PairKernel) -> None:
+        if kernel.coupling != self.coupling:
+            raise ValueError(f"kernel is of {kernel.coupling}, expected {self.coupling}")
+        if kernel.radial.shape[-1] != self.n_radial:
+            raise ValueError(
+                f"kernel has {kernel.radial.shape[-1]} radial functions, expected {self.n_radial}"
+            )
+
+    def _dense(self, inputs: list[Tensor], kernel: PairKernel) -> list[Tensor]:
+        """Multiplets of the result `[structures, targets, out, channels]`."""
+        n, width = inputs[0].shape[0], self.channels_out
+        sums: list[Tensor | None] = [None] * self.layout_out.multiplets
+        for route, weight in zip(self.routes, self.weight.unbind(0), strict=True):
+            mixed = (inputs[route.source].flatten(0, 1) @ weight).view(n, -1, width)
+            sums[route.target] = add_bmm(sums[route.target], kernel.blocks[route.path], mixed)
+        n_targets = kernel.radial.shape[1]
+        return [part.unflatten(1, (n_targets, -1)) for part in sums if part is not None]
+
+    def _group_dense(self, inputs: list[Tensor], kernel: PairKernel) -> list[Tensor]:
+        """The same for channel groups. Channels come first here: rows of the small products."""
+        n, n_targets = inputs[0].shape[0], kernel.radial.shape[1]
+        width = self.channels_out // self.n_radial
+        sums: list[Tensor | None] = [None] * self.layout_out.multiplets
+        for route, weight in zip(self.routes, self.weight.unbind(0), strict=True):
+            mixed = weight.T.expand(n, -1, -1) @ inputs[route.source].transpose(1, 2)
+            block = kernel.group_blocks[route.path].transpose(1, 2)
+            grouped = mixed.view(n * self.n_radial, width, -1)
+            sums[route.target] = add_bmm(sums[route.target], grouped, block)
+        return [
+            part.view(n, self.channels_out, n_targets, -1).permute(0, 2, 3, 1)
+            for part in sums
+            if part is not None
+        ]
+
+    def _messages(self, features: Tensor, kernel: EdgeKernel, table: "Slots") -> Tensor:
+        """What goes along each edge `[edges, out, channels]`, in the table's order."""
+        inputs = self.layout_in.split(features)
+        sums: list[Tensor | None] = [None] * self.layout_out.multiplets
+        for route, weight in zip(self.routes, self.weight.unbind(0), strict=True):
+            source = inputs[route.source].reshape(-1, self.channels_in)
+            mixed = (source @ weight).view(features.shape[0], -1, self.channels_out)
+            block = table.rows(kernel.blocks[route.path])
+            sums[route.target] = add_bmm(sums[route.target], block, table.of_rows(mixed))
+        parts = [table.slots(part) for part in sums if part is not None]
+        return torch.cat(parts, 1)
+
+    def _group_messages(self, features: Tensor, kernel: EdgeKernel, table: "Slots") -> Tensor:
+        """The same for channel groups: the radial function comes last, once for all paths."""
+        inputs = self.layout_in.split(features)
+        sums: list[Tensor | None] = [None] * self.layout_out.multiplets
+        for route, weight in zip(self.routes, self.weight.unbind(0), strict=True):
+            mixed = table.of_rows(inputs[route.source] @ weight)
+            block = table.rows(kernel.angular[route.path])
+            sums[route.target] = add_bmm(sums[route.target], block, mixed)
+        messages = torch.cat([table.slots(part) for part in sums if part is not None], 1)
+        grouped = messages.unflatten(-1, (self.n_radial, -1))
+        return (grouped * kernel.radial[table.edge][:, None, :, None]).flatten(-2)
+
+
+def add_bmm(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
+    """`total + left @ right`, batched."""
+    return torch.bmm(left, right) if total is None else torch.baddbmm(total, left, right)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Edges in rows of equal length, each row's edges from one source.
+
+    Attributes:
+        edge: the edges, in the order of their slots.
+        slot: the slot of each of them.
+        source: source of each row.
+        width: slots of a row.
+    """
+
+    edge: Tensor
+    slot: Tensor
+    source: Tensor
+    width: int
+
+    def rows(self, values: Float[Tensor, "edges o i"]) -> Float[Tensor, "rows slots_o i"]:
+        """Values of edges under each other in their rows; free slots are left to anything."""
+        spread = self.edge.new_zeros(len(self.source) * self.width)
+        spread[self.slot] = self.edge
+        return values[spread].view(len(self.source), -1, values.shape[-1])
+
+    def slots(self, values: Float[Tensor, "rows slots_o c"]) -> Float[Tensor, "edges o c"]:
+        """The edges' values from their rows, in the order of `edge`."""
+        by_slot = values.view(len(self.source) * self.width, -1, values.shape[-1])
+        return by_slot if len(by_slot) == len(self.slot) else by_slot[self.slot]
+
+    def of_rows(self, values: Float[Tensor, "sources m c"]) -> Float[Tensor, "rows m c"]:
+        """Values at the source of each row."""
+        return values[self.source]
+
+
+def slots_by_source(source: Int[Tensor, " edges"], n_sources: int) -> Slots:
+    """Sorts edges by source into rows about as long as a source has edges on average.
+
+    A source with more gets several rows: few slots stay free, however uneven the numbers.
+    """
+    width = max(1, round(len(source) / max(1, n_sources)))
+    edge = torch.argsort(source, stable=True)
+    count = torch.bincount(source, minlength=n_sources)
+    n_rows = (count + width - 1).div(width, rounding_mode="floor")
+    first = (torch.cumsum(n_rows, 0) - n_rows) * width - (torch.cumsum(count, 0) - count)
+    slot = torch.arange(len(source), device=source.device) + first[source[edge]]
+    rows = torch.repeat_interleave(torch.arange(n_sources, device=source.device), n_rows)
+    return Slots(edge, slot, rows, width)

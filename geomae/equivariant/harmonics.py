@@ -1,0 +1,47 @@
+"""Spherical harmonics and the layout of features: one array, components of all degrees in a row."""
+
+import torch
+from e3nn import o3
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def dim(lmax: int) -> int:
+    """Components of all degrees 0 to lmax."""
+    return (lmax + 1) ** 2
+
+
+def degrees(lmax: int) -> Int[Tensor, " components"]:
+    """Degree of each component."""
+    degree = torch.arange(lmax + 1)
+    return torch.repeat_interleave(degree, 2 * degree + 1)
+
+
+def spherical_harmonics(
+    lmax: int, vectors: Float[Tensor, "*batch 3"], *, normalize: bool = True
+) -> Float[Tensor, "*batch components"]:
+    """Real spherical harmonics of degrees 0 to lmax, e3nn's order and signs (l = 1 is x, y, z).
+
+    'component' normalisation: the squares of a degree's components sum to 2l + 1 on the unit
+    sphere.
+
+    Args:
+        lmax: highest degree.
+        vectors: directions; of any length if `normalize`.
+        normalize: False gives solid harmonics, |v|^l times the above: polynomials, smooth at 0.
+    """
+    return o3.spherical_harmonics(
+        list(range(lmax + 1)), vectors, normalize, normalization="component"
+    )
+
+
+def soften(
+    vectors: Float[Tensor, "*batch 3"], softening: float
+) -> tuple[Float[Tensor, "*batch 3"], Float[Tensor, "*batch"]]:
+    """Directions that fade smoothly to zero where the vector does, and lengths that don't vanish.
+
+    Returns `v / s` and `s = sqrt(|v|^2 + softening^2)`. Solid harmonics of the first and radial
+    functions of the second are smooth everywhere.
+    """
+    lengths = (vectors.square().sum(-1, keepdim=True) + softening**2).sqrt()
+    return vectors / lengths, lengths[..., 0]

@@ -1,0 +1,82 @@
+"""Blooming without parameters: every point climbs to a mode of the density of all of them."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch_geometric.utils import to_dense_batch
+
+MAX_STEPS = 500
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Where the points climbed to.
+
+    Attributes:
+        positions: `[n, 3]`, in the unit of the input.
+        converged: the last shift was below the tolerance, `[n]`.
+    """
+
+    positions: Float[Tensor, "n 3"]
+    converged: Bool[Tensor, " n"]
+
+
+@torch.no_grad()
+def mean_shift(
+    positions: Float[Tensor, "n 3"],
+    weights: Float[Tensor, " n"],
+    sigma: float,
+    batch: Int[Tensor, " n"] | None = None,
+    *,
+    tolerance: float = 1e-8,
+) -> Modes:
+    """Climb from every point to a mode of `sum_j w_j exp(-|y - x_j|^2 / 2 sigma^2)`.
+
+    The steps are those of mean shift (Comaniciu and Meer 2002), and Newton steps on the logarithm
+    of the density where it is concave. Both commute with rotations, reflections, translations
+    and permutations. A point without a gradient stays where it is, on a saddle too: no side is
+    chosen for it.
+
+    Args:
+        positions: of the points of one or several structures.
+        weights: of the points, positive.
+        sigma: width of the kernel, in the unit of the positions.
+        batch: structure of each point, ascending.
+        tolerance: length of the shift that ends a climb, as a fraction of sigma.
+    """
+    batch = torch.zeros_like(weights, dtype=torch.long) if batch is None else batch
+    points, mask = to_dense_batch(positions.double(), batch)
+    masses, _ = to_dense_batch(weights.double(), batch)
+    climbing, arrived = points / sigma, ~mask
+    centres = climbing.clone()
+    rows = torch.arange(len(points), device=points.device)
+    for _ in range(MAX_STEPS):
+        rows = rows[~arrived[rows].all(1)]
+        if not len(rows):
+            break
+        here = climbing[rows]
+        step = _step(here, centres[rows], masses[rows])
+        small = step.norm(dim=-1) <= tolerance
+        moving = ~arrived[rows]
+        climbing[rows] = here + step * moving[..., None]
+        arrived[rows] |= small
+    return Modes((climbing * sigma)[mask].to(positions.dtype), (arrived & mask)[mask])
+
+
+def _step(
+    points: Float[Tensor, "b n 3"], centres: Float[Tensor, "b m 3"], masses: Float[Tensor, "b m"]
+) -> Float[Tensor, "b n 3"]:
+    """Newton's step where the logarithm of the density is concave and the step short, else mean shift's."""
+    difference = centres[:, None] - points[:, :, None]
+    share = masses[:, None] * torch.exp(-difference.square().sum(-1) / 2)
+    share = share / share.sum(-1, keepdim=True)
+    shift = (share[..., None, :] @ difference)[..., 0, :]
+    spread = torch.einsum("bnm,bnmi,bnmj->bnij", share, difference, difference)
+    stiffness = torch.eye(3, dtype=points.dtype, device=points.device) - spread
+    stiffness = stiffness + shift[..., :, None] * shift[..., None, :]
+    factor, failed = torch.linalg.cholesky_ex(stiffness)
+    newton = torch.cholesky_solve(shift[..., None], factor)[..., 0]
+    good = (failed == 0) & (newton.norm(dim=-1) < 0.3)
+    return torch.where(good[..., None], newton, shift)

@@ -1,0 +1,87 @@
+"""The hierarchy of a batch of structures as geometry alone: who stands where and belongs to whom."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Points of every level, from the atoms to one point a structure.
+
+    Attributes:
+        numbers: atomic numbers `[n_0]`.
+        positions: of the points of each level, `[n_l, 3]` in Å, atoms first.
+        weights: of the points of each level, `[n_l]`; a point's is the sum of its members'.
+        batch: structure of each point, `[n_l]`.
+        memberships: edges (member, point) from each level to the next, `[2, edges_l]`.
+    """
+
+    numbers: Int[Tensor, " atoms"]
+    positions: tuple[Tensor, ...]
+    weights: tuple[Tensor, ...]
+    batch: tuple[Tensor, ...]
+    memberships: tuple[Tensor, ...]
+
+    @property
+    def n_structures(self) -> int:
+        return self.positions[-1].shape[0]
+
+    def to(self, target: torch.device | torch.dtype | str) -> "Tree":
+        """The same on another device, or with positions and weights in another precision."""
+        is_dtype = isinstance(target, torch.dtype)
+
+        def move(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(t.to(target) for t in tensors)
+
+        return Tree(
+            self.numbers if is_dtype else self.numbers.to(target),
+            move(self.positions),
+            move(self.weights),
+            self.batch if is_dtype else move(self.batch),
+            self.memberships if is_dtype else move(self.memberships),
+        )
+
+    def with_atoms_at(self, positions: Float[Tensor, "atoms 3"]) -> "Tree":
+        """The same memberships with the atoms moved: every point is its members' weighted mean.
+
+        The centres are linear in the positions, so what is computed from them is as smooth as
+        the layers are, although who belongs to whom is discrete.
+        """
+        levels = [positions]
+        for members, weights, below in zip(
+            self.memberships, self.weights[:-1], self.weights[1:], strict=True
+        ):
+            levels.append(weighted_means(levels[-1], weights, members, below.shape[0]))
+        return replace(
+            self, positions=tuple(levels), weights=tuple(w.to(positions.dtype) for w in self.weights)
+        )
+
+
+def weighted_means(
+    positions: Float[Tensor, "n 3"],
+    weights: Float[Tensor, " n"],
+    membership: Int[Tensor, "2 edges"],
+    n_points: int,
+) -> Float[Tensor, "points 3"]:
+    """Mean position of the members of each point, in Å."""
+    member, point = membership
+    share = weights[member].to(positions.dtype)
+    total = positions.new_zeros(n_points).index_add(0, point, share)
+    moment = positions.new_zeros(n_points, 3).index_add(0, point, share[:, None] * positions[member])
+    return moment / total[:, None]
+
+
+def children_of(membership: Int[Tensor, "2 edges"], n_points: int) -> Int[Tensor, "points most"]:
+    """Members of each point as a padded table of their indices, -1 where there is none."""
+    member, point = membership
+    order = torch.argsort(point, stable=True)
+    member, point = member[order], point[order]
+    counts = torch.bincount(point, minlength=n_points)
+    starts = torch.cumsum(counts, 0) - counts
+    slot = torch.arange(len(point), device=point.device) - starts[point]
+    table = member.new_full((n_points, int(counts.max()) if len(point) else 0), -1)
+    table[point, slot] = member
+    return table

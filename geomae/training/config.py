@@ -1,0 +1,94 @@
+"""What `geomae train` reads: data, model and training in one YAML file."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError
+
+from geomae.autoencoder.config import AutoencoderConfig, Config
+from geomae.errors import GeomaeError
+
+
+class DataConfig(Config):
+    """Attributes:
+    source: name of a data set that can be trained on.
+    split: part of it that trains.
+    """
+
+    source: str = "qm9"
+    split: str = "train"
+
+
+class TrainingConfig(Config):
+    """How the weights are found.
+
+    Attributes:
+        steps, batch_size: length of the training, structures a step.
+        learning_rate: AdamW's, reached after `warmup` steps and held until the last share
+            `decay` of the steps, over which it falls to zero in a straight line. The
+            schedule before the decay does not depend on `steps`.
+        weight_decay, clip: AdamW's; largest norm of a gradient.
+        average: decay of the exponential moving average of the weights, which is what is
+            released.
+        seed: of the initial weights, the order of the data and the noise.
+        threads: CPU threads.
+        log_every, checkpoint_every: steps between lines of the log, and between checkpoints.
+    """
+
+    steps: int = Field(16_000, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup: int = Field(300, ge=0)
+    decay: float = Field(0.35, ge=0, le=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    clip: float = Field(1.0, gt=0)
+    average: float = Field(0.999, ge=0, lt=1)
+    seed: int = 0
+    threads: int = Field(2, ge=1)
+    log_every: int = Field(50, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+
+
+class RunConfig(Config):
+    """One training run: what it learns from, what it trains, and how."""
+
+    data: DataConfig = DataConfig()
+    model: AutoencoderConfig
+    training: TrainingConfig = TrainingConfig()
+
+
+def read_config(path: Path | str) -> RunConfig:
+    """Read and check a YAML file.
+
+    Raises:
+        GeomaeError: it can't be read, or says what no configuration has; the message names the
+            key, and the nearest one that there is.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise GeomaeError(f"can't read the configuration {path}: {error}") from error
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(item, error.title) for item in error.errors()]
+        raise GeomaeError(f"{path}: " + "; ".join(lines)) from error
+
+
+def _explain(item: dict, title: str) -> str:
+    """One fault of a configuration in words, with the nearest key where it is misspelt."""
+    where = ".".join(map(str, item["loc"]))
+    if item["type"] != "extra_forbidden":
+        return f"{where}: {item['msg']}"
+    close = get_close_matches(str(item["loc"][-1]), sorted(_all_keys(RunConfig)), n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"{where}: there is no such key{hint}"
+
+
+def _all_keys(model: type[Config]) -> set[str]:
+    """Keys of a configuration and of those within it."""
+    keys = set(model.model_fields)
+    for inner in Config.__subclasses__():
+        keys |= set(inner.model_fields)
+    return keys

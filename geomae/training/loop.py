@@ -1,0 +1,177 @@
+"""The training loop: any model with a `loss`, any data with batches by number."""
+
+import csv
+import ctypes
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from geomae.training.config import RunConfig, TrainingConfig
+
+
+class Batches(Protocol):
+    """Training data: the batch of a step depends on the seed and the step alone."""
+
+    def __call__(self, step: int) -> object: ...
+
+
+class Trainer:
+    """Trains a model and can stop and go on at any step, with the same result.
+
+    The order of the data and the noise are functions of the seed and the step, so weights, their
+    average and the optimiser's moments are the whole state.
+
+    Args:
+        model: with `loss(batch, generator) -> dict` that has the key 'loss'.
+        batches: gives the batch of each step.
+        config: of the run; kept in every checkpoint.
+        folder: for `checkpoint.safetensors` and `log.csv`.
+    """
+
+    def __init__(self, model: nn.Module, batches: Batches, config: RunConfig, folder: Path | str):
+        self.model, self.batches, self.config = model, batches, config
+        self.settings: TrainingConfig = config.training
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.step = 0
+        self.parameters = dict(model.named_parameters())
+        self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.optimiser = torch.optim.AdamW(
+            model.parameters(), lr=0.0, weight_decay=self.settings.weight_decay, foreach=True
+        )
+        self.stopping = False
+        if self.checkpoint_path.exists():
+            self._restore()
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def log_path(self) -> Path:
+        return self.folder / "log.csv"
+
+    def run(self, report: Callable[[int, dict[str, float]], None] | None = None) -> None:
+        """Train to the last step, or until interrupted (SIGINT, SIGTERM), which saves first.
+
+        Args:
+            report: called with the step and running means whenever a line is logged.
+        """
+        keep_memory()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.settings.threads)
+        old = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._run(report)
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+            torch.set_num_threads(threads)
+
+    def _run(self, report: Callable[[int, dict[str, float]], None] | None) -> None:
+        self.model.train()
+        sums: dict[str, float] = {}
+        started, since = time.monotonic(), self.step
+        while self.step < self.settings.steps and not self.stopping:
+            for name, value in self.train_step().items():
+                sums[name] = sums.get(name, 0.0) + value
+            if self.step % self.settings.log_every == 0:
+                count = self.step - since
+                row = {name: value / count for name, value in sums.items()}
+                seconds = time.monotonic() - started
+                row["structures_per_second"] = count * self.settings.batch_size / seconds
+                self._log(row)
+                if report:
+                    report(self.step, row)
+                sums, started, since = {}, time.monotonic(), self.step
+            if self.step % self.settings.checkpoint_every == 0:
+                self.save()
+        self.save()
+
+    def train_step(self) -> dict[str, float]:
+        """One step of the optimiser; the losses by name."""
+        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
+        losses = self.model.loss(self.batches(self.step), generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.settings, self.step)
+        if bool(torch.isfinite(norm)):
+            self.optimiser.step()
+        self.step += 1
+        weight = 1 - min(self.settings.average, (1 + self.step) / (10 + self.step))
+        averages, current = list(self.average.values()), list(self.parameters.values())
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, [p.detach() for p in current], weight)
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def save(self) -> None:
+        """Write the whole state; the old checkpoint is there until the new one is complete."""
+        tensors: dict[str, Tensor] = {"step": torch.tensor(self.step)}
+        for name, parameter in self.parameters.items():
+            tensors[f"weights/{name}"] = parameter
+            tensors[f"average/{name}"] = self.average[name]
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser/{key}/{name}"] = torch.as_tensor(value)
+        content = Checkpoint("training", self.config.model_dump(mode="json"), tensors)
+        write_checkpoint(self.checkpoint_path, content)
+
+    def _restore(self) -> None:
+        tensors = read_checkpoint(self.checkpoint_path, "training").tensors
+        self.step = int(tensors["step"])
+        state = {}
+        for index, (name, parameter) in enumerate(self.parameters.items()):
+            with torch.no_grad():
+                parameter.copy_(tensors[f"weights/{name}"])
+            self.average[name] = tensors[f"average/{name}"].to(parameter.device)
+            keys = [key for key in tensors if key.startswith("optimiser/") and key.endswith(f"/{name}")]
+            if keys:
+                state[index] = {key.split("/")[1]: tensors[key] for key in keys}
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        self._truncate_log()
+
+    def _truncate_log(self) -> None:
+        """Drop the lines of steps that the checkpoint does not have: they will come again."""
+        if self.log_path.exists():
+            head, *lines = self.log_path.read_text().splitlines()
+            kept = [line for line in lines if int(line.split(",")[0]) <= self.step]
+            self.log_path.write_text("\n".join([head, *kept]) + "\n")
+
+    def _log(self, row: dict[str, float]) -> None:
+        new = not self.log_path.exists()
+        with open(self.log_path, "a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["step", *row])
+            writer.writerow([self.step, *(f"{value:.6g}" for value in row.values())])
+
+    def _stop(self, *_: object) -> None:
+        self.stopping = True
+
+
+def learning_rate(settings: TrainingConfig, step: int) -> float:
+    """Warm up, hold, and fall to zero over the last share of the steps."""
+    start = settings.steps * (1 - settings.decay)
+    rise = min(1.0, (step + 1) / max(settings.warmup, 1))
+    fall = 1.0 if step < start else (settings.steps - step) / max(settings.steps - start, 1)
+    return settings.learning_rate * min(rise, fall)
+
+
+def keep_memory() -> None:
+    """Ask glibc to keep freed memory: large temporaries on CPU come twice as fast."""
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
+    mallopt(m_mmap_max, 0)
+    mallopt(m_trim_threshold, 2**31 - 1)
+    mallopt(m_top_pad, 2**29)

@@ -1,0 +1,71 @@
+"""A training run from its configuration: data, model, loop, released weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geomae.autoencoder.model import Autoencoder
+from geomae.checkpoint import Checkpoint, write_checkpoint
+from geomae.errors import GeomaeError
+from geomae.pooling import Tree
+from geomae.training.config import RunConfig
+from geomae.training.forest import Forest, plant
+from geomae.training.loop import Trainer
+
+
+class ShuffledTrees:
+    """Batches of trees in an order that the seed and the step decide, epoch by epoch."""
+
+    def __init__(self, forest: Forest, ids: np.ndarray, batch_size: int, seed: int):
+        if len(ids) < batch_size:
+            raise GeomaeError(f"{len(ids)} structures don't fill one batch of {batch_size}")
+        self.forest, self.ids, self.batch_size, self.seed = forest, ids, batch_size, seed
+        self.epoch, self.order = -1, ids
+
+    def __call__(self, step: int) -> Tree:
+        epoch, batch = divmod(step, len(self.ids) // self.batch_size)
+        if epoch != self.epoch:
+            shuffle = np.random.default_rng((self.seed, epoch))
+            self.epoch, self.order = epoch, shuffle.permutation(self.ids)
+        start = batch * self.batch_size
+        return self.forest.batch(torch.from_numpy(self.order[start : start + self.batch_size]))
+
+
+def training_data(config: RunConfig) -> ShuffledTrees:
+    """The batches that a configuration asks for."""
+    if config.data.source != "qm9":
+        raise GeomaeError(f"can train on: qm9; not on '{config.data.source}'")
+    from geomae.data.sources.qm9 import load_qm9, split_indices
+
+    data = load_qm9()
+    forest = plant("qm9", data.numbers, data.positions, data.offsets, config.model)
+    ids = split_indices(config.data.split)
+    return ShuffledTrees(forest, ids, config.training.batch_size, config.training.seed)
+
+
+def train(
+    config: RunConfig,
+    folder: Path | str,
+    report: Callable[[int, dict[str, float]], None] | None = None,
+) -> Trainer:
+    """Train, or go on where the folder's checkpoint ends.
+
+    Args:
+        config: of the run.
+        folder: for checkpoints and the log.
+        report: called with the step and the running losses.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        model = Autoencoder(config.model)
+    trainer = Trainer(model, training_data(config), config, folder)
+    trainer.run(report)
+    return trainer
+
+
+def release(trainer: Trainer, path: Path | str) -> None:
+    """Write the averaged weights and the model's configuration, ready for `geomae.load`."""
+    config = trainer.config.model.model_dump(mode="json")
+    write_checkpoint(path, Checkpoint("autoencoder", config, trainer.average))
