@@ -1,0 +1,7 @@
+"""The autoencoder: encoder, latents, decoder, refinement."""
+
+from geomae.autoencoder.config import AutoencoderConfig as AutoencoderConfig
+from geomae.autoencoder.latents import Latents as Latents
+from geomae.autoencoder.model import Autoencoder as Autoencoder
+from geomae.autoencoder.zoo import load as load
+from geomae.autoencoder.zoo import released_models as released_models

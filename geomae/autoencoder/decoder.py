@@ -1,9 +1,10 @@
 """The decoder: one point is taken apart, level by level, until the atoms stand there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from geomae.autoencoder.blocks import Counter
@@ -11,6 +12,44 @@ from geomae.autoencoder.config import AutoencoderConfig
 from geomae.autoencoder.peaks import propose
 from geomae.pooling.tree import Tree, children_of
 from geomae.autoencoder.unpooling import Unpooling, like_of
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Reading a point's second most likely number of children instead of the first.
+
+    Attributes:
+        depth: unpooling step, from 0.
+        node: the point, numbered within its structure.
+        kind: kind of the children.
+    """
+
+    depth: int
+    node: int
+    kind: int
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """How clear the numbers of children were: one entry for every point and kind.
+
+    Attributes:
+        margin: log-odds of the first reading over the second, `[d]`.
+        structure, depth, node, kind: where, each `[d]`.
+    """
+
+    margin: Tensor
+    structure: Tensor
+    depth: Tensor
+    node: Tensor
+    kind: Tensor
+
+    def of(self, structure: int, most: int) -> list[Choice]:
+        """The least clear choices of a structure, the least clear first."""
+        own = torch.nonzero(self.structure == structure)[:, 0]
+        order = own[torch.argsort(self.margin[own], stable=True)[:most]]
+        rows = torch.stack([self.depth, self.node, self.kind], 1)[order].tolist()
+        return [Choice(*row) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -23,12 +62,14 @@ class Drawing:
         confidence: of every atom, `[atoms]`: the field's probability that it is there.
         complete: `[structures]`, false where a point had fewer peaks than children.
         features: of the points of every level, the one point first.
+        doubts: how clear the numbers of children were.
     """
 
     tree: Tree
     confidence: Tensor
     complete: Tensor
     features: tuple[Tensor, ...]
+    doubts: Doubts
 
 
 class Decoder(nn.Module):
@@ -92,22 +133,31 @@ class Decoder(nn.Module):
         counts = counts.clamp(max=self.config.max_atoms)
         return nn.functional.cross_entropy(self.formula(latents).flatten(0, 1), counts.flatten())
 
-    def forward(self, latents: Float[Tensor, "n m c"]) -> Drawing:
-        """Draw the structures of latents, around the origin."""
+    def forward(
+        self, latents: Float[Tensor, "n m c"], choices: Sequence[Choice] | None = None
+    ) -> Drawing:
+        """Draw the structures of latents, around the origin.
+
+        Args:
+            latents: about their points.
+            choices: one for each latent: what to read differently from the most likely.
+        """
         n = latents.shape[0]
         positions = [latents.new_zeros(n, 3)]
         batch, features = [torch.arange(n, device=latents.device)], [latents]
         memberships: list[Tensor] = []
+        doubts: list[Doubts] = []
         complete = torch.ones(n, dtype=torch.bool, device=latents.device)
-        for unpooling in self.unpoolings:
+        for depth, unpooling in enumerate(self.unpoolings):
             states = unpooling.blocks(features[-1])
-            counts = unpooling.counter(states).argmax(-1)
+            counts, doubt = read_counts(unpooling.counter(states), batch[-1], depth, choices)
+            doubts.append(doubt)
             peaks = propose(unpooling.field, states, counts, unpooling.level)
             short = torch.bincount(peaks.owner, minlength=len(states)) < counts.sum(1)
             complete[batch[-1][short]] = False
-            edges = torch.stack([peaks.owner, torch.arange(len(peaks.owner), device=peaks.owner.device)])
-            parents = positions[-1][peaks.owner]
-            positions.append(parents + peaks.positions)
+            own = torch.arange(len(peaks.owner), device=latents.device)
+            edges = torch.stack([peaks.owner, own])
+            positions.append(positions[-1][peaks.owner] + peaks.positions)
             batch.append(batch[-1][peaks.owner])
             memberships.append(edges.flip(0))
             if unpooling.combine is not None:
@@ -116,7 +166,8 @@ class Decoder(nn.Module):
                 )
         numbers = torch.tensor(self.config.elements, device=latents.device)[peaks.kind]
         tree = self._tree(numbers, positions[::-1], batch[::-1], memberships[::-1])
-        return Drawing(tree, peaks.confidence, complete, tuple(features))
+        joined = Doubts(*(torch.cat(parts) for parts in zip(*map(_columns, doubts), strict=True)))
+        return Drawing(tree, peaks.confidence, complete, tuple(features), joined)
 
     def _tree(self, numbers: Tensor, positions: list, batch: list, memberships: list) -> Tree:
         """The drawn tree, with the weights that the encoder's would have."""
@@ -126,6 +177,39 @@ class Decoder(nn.Module):
                 weights[-1].new_zeros(len(above)).index_add(0, members[1], weights[-1][members[0]])
             )
         return Tree(numbers, tuple(positions), tuple(weights), tuple(batch), tuple(memberships))
+
+
+def read_counts(
+    logits: Float[Tensor, "n kinds counts"],
+    batch: Int[Tensor, " n"],
+    depth: int,
+    choices: Sequence[Choice] | None,
+) -> tuple[Int[Tensor, "n kinds"], Doubts]:
+    """The most likely counts, or the second where a choice says so, and how clear they were."""
+    top = logits.topk(2, dim=-1)
+    counts = top.indices[..., 0].clone()
+    size = torch.bincount(batch, minlength=len(choices) if choices else 0)
+    starts = torch.cumsum(size, 0) - size
+    for structure, choice in enumerate(choices or ()):
+        if choice.depth == depth and choice.node < size[structure]:
+            node = starts[structure] + choice.node
+            counts[node, choice.kind] = top.indices[node, choice.kind, 1]
+    kinds = logits.shape[1]
+    node = torch.arange(len(batch), device=batch.device) - starts[batch]
+    kind = torch.arange(kinds, device=batch.device).expand(len(batch), kinds)
+    margin = (top.values[..., 0] - top.values[..., 1]).flatten()
+    doubts = Doubts(
+        margin,
+        batch.repeat_interleave(kinds),
+        torch.full_like(margin, depth, dtype=torch.long),
+        node.repeat_interleave(kinds),
+        kind.flatten(),
+    )
+    return counts, doubts
+
+
+def _columns(doubts: Doubts) -> tuple[Tensor, ...]:
+    return doubts.margin, doubts.structure, doubts.depth, doubts.node, doubts.kind
 
 
 def element_index(numbers: Tensor, elements: tuple[int, ...]) -> Tensor:

@@ -78,7 +78,8 @@ def refine(
                 break
         stuck = residual > 0.5 * before
         damping = torch.where(stuck, damping * 100, damping / 10).clamp(1e-9, 1e3)
-    return Refined(positions, residual)
+    centre = tree.with_atoms_at(positions).positions[-1]
+    return Refined(positions - centre[batch], residual)
 
 
 def position_jacobian(

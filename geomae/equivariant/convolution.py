@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from geomae.equivariant.coupling import EdgeCoupling, EdgeKernel, PairKernel
 from geomae.equivariant.layout import Layout
+from geomae.equivariant.slots import Slots, slots_by
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Convolution(nn.Module):
             n_targets: number of targets; one without edges gets zeros.
         """
         self._check(kernel)
-        table = slots_by_source(edges[0], features.shape[0])
+        table = slots_by(edges[0], features.shape[0])
         if self.groups:
             messages = self._group_messages(features, kernel, table)
         else:
@@ -168,78 +169,39 @@ class Convolution(nn.Module):
             if part is not None
         ]
 
-    def _messages(self, features: Tensor, kernel: EdgeKernel, table: "Slots") -> Tensor:
+    def _messages(self, features: Tensor, kernel: EdgeKernel, table: Slots) -> Tensor:
         """What goes along each edge `[edges, out, channels]`, in the table's order."""
         inputs = self.layout_in.split(features)
         sums: list[Tensor | None] = [None] * self.layout_out.multiplets
         for route, weight in zip(self.routes, self.weight.unbind(0), strict=True):
             source = inputs[route.source].reshape(-1, self.channels_in)
             mixed = (source @ weight).view(features.shape[0], -1, self.channels_out)
-            block = table.rows(kernel.blocks[route.path])
-            sums[route.target] = add_bmm(sums[route.target], block, table.of_rows(mixed))
-        parts = [table.slots(part) for part in sums if part is not None]
-        return torch.cat(parts, 1)
+            block = self._rows(kernel.blocks[route.path], table)
+            sums[route.target] = add_bmm(sums[route.target], block, mixed.index_select(0, table.point))
+        return self._edges(sums, table)
 
-    def _group_messages(self, features: Tensor, kernel: EdgeKernel, table: "Slots") -> Tensor:
+    def _group_messages(self, features: Tensor, kernel: EdgeKernel, table: Slots) -> Tensor:
         """The same for channel groups: the radial function comes last, once for all paths."""
         inputs = self.layout_in.split(features)
         sums: list[Tensor | None] = [None] * self.layout_out.multiplets
         for route, weight in zip(self.routes, self.weight.unbind(0), strict=True):
-            mixed = table.of_rows(inputs[route.source] @ weight)
-            block = table.rows(kernel.angular[route.path])
+            mixed = (inputs[route.source] @ weight).index_select(0, table.point)
+            block = self._rows(kernel.angular[route.path], table)
             sums[route.target] = add_bmm(sums[route.target], block, mixed)
-        messages = torch.cat([table.slots(part) for part in sums if part is not None], 1)
-        grouped = messages.unflatten(-1, (self.n_radial, -1))
+        grouped = self._edges(sums, table).unflatten(-1, (self.n_radial, -1))
         return (grouped * kernel.radial[table.edge][:, None, :, None]).flatten(-2)
+
+    def _rows(self, block: Tensor, table: Slots) -> Float[Tensor, "rows slots_out m"]:
+        """Blocks of the edges of a row under each other."""
+        return table.spread(block).view(table.n_rows, -1, block.shape[-1])
+
+    def _edges(self, sums: list[Tensor | None], table: Slots) -> Float[Tensor, "edges m c"]:
+        """Multiplets of rows, joined, as what goes along each edge."""
+        n_slots = table.n_rows * table.width
+        parts = [part.view(n_slots, -1, part.shape[-1]) for part in sums if part is not None]
+        return table.collect(torch.cat(parts, 1))
 
 
 def add_bmm(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
     """`total + left @ right`, batched."""
     return torch.bmm(left, right) if total is None else torch.baddbmm(total, left, right)
-
-
-@dataclass(frozen=True)
-class Slots:
-    """Edges in rows of equal length, each row's edges from one source.
-
-    Attributes:
-        edge: the edges, in the order of their slots.
-        slot: the slot of each of them.
-        source: source of each row.
-        width: slots of a row.
-    """
-
-    edge: Tensor
-    slot: Tensor
-    source: Tensor
-    width: int
-
-    def rows(self, values: Float[Tensor, "edges o i"]) -> Float[Tensor, "rows slots_o i"]:
-        """Values of edges under each other in their rows; free slots are left to anything."""
-        spread = self.edge.new_zeros(len(self.source) * self.width)
-        spread[self.slot] = self.edge
-        return values[spread].view(len(self.source), -1, values.shape[-1])
-
-    def slots(self, values: Float[Tensor, "rows slots_o c"]) -> Float[Tensor, "edges o c"]:
-        """The edges' values from their rows, in the order of `edge`."""
-        by_slot = values.view(len(self.source) * self.width, -1, values.shape[-1])
-        return by_slot if len(by_slot) == len(self.slot) else by_slot[self.slot]
-
-    def of_rows(self, values: Float[Tensor, "sources m c"]) -> Float[Tensor, "rows m c"]:
-        """Values at the source of each row."""
-        return values[self.source]
-
-
-def slots_by_source(source: Int[Tensor, " edges"], n_sources: int) -> Slots:
-    """Sorts edges by source into rows about as long as a source has edges on average.
-
-    A source with more gets several rows: few slots stay free, however uneven the numbers.
-    """
-    width = max(1, round(len(source) / max(1, n_sources)))
-    edge = torch.argsort(source, stable=True)
-    count = torch.bincount(source, minlength=n_sources)
-    n_rows = (count + width - 1).div(width, rounding_mode="floor")
-    first = (torch.cumsum(n_rows, 0) - n_rows) * width - (torch.cumsum(count, 0) - count)
-    slot = torch.arange(len(source), device=source.device) + first[source[edge]]
-    rows = torch.repeat_interleave(torch.arange(n_sources, device=source.device), n_rows)
-    return Slots(edge, slot, rows, width)

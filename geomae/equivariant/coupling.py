@@ -134,10 +134,9 @@ class EdgeCoupling:
         self.degrees = (lmax_in, lmax_filter, lmax_out)
         self.parity = parity
         self.paths = paths_between(lmax_in, lmax_filter, lmax_out, parity=parity)
-        into = Counter(path.degree_out for path in self.paths)
-        self._coefficients = [
-            Constant((path.coefficients() / into[path.degree_out] ** 0.5).flatten(1))
-            for path in self.paths
+        self._into = Counter(path.degree_out for path in self.paths)
+        self._tables = [
+            Constant(self.coefficients(number).flatten(1)) for number in range(len(self.paths))
         ]
 
     def __eq__(self, other: object) -> bool:
@@ -188,11 +187,16 @@ class EdgeCoupling:
             )
         by_degree = harmonics.split([2 * degree + 1 for degree in range(lmax + 1)], -1)
         return [
-            (by_degree[path.degree_filter] @ coefficients(harmonics)).unflatten(
+            (by_degree[path.degree_filter] @ table(harmonics)).unflatten(
                 -1, (2 * path.degree_out + 1, 2 * path.degree_in + 1)
             )
-            for path, coefficients in zip(self.paths, self._coefficients, strict=True)
+            for path, table in zip(self.paths, self._tables, strict=True)
         ]
+
+    def coefficients(self, number: int) -> Float[Tensor, "filter out in"]:
+        """Coefficients of one path, float64, such that all paths together give size 1."""
+        path = self.paths[number]
+        return path.coefficients() / self._into[path.degree_out] ** 0.5
 
     @property
     def _key(self) -> tuple:
