@@ -66,13 +66,15 @@ def read_checkpoint(path: Path | str, kind: str) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no file {path}") from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     if header.get("format") != "geomae":
-        raise CheckpointError(f"{path} was not written by geomae: its header has no 'format: geomae'")
+        raise CheckpointError(
+            f"{path} was not written by geomae: its header has no 'format: geomae'"
+        )
     header = _upgraded(path, header)
     if header["kind"] != kind:
         raise CheckpointError(f"{path} holds {header['kind']}, expected {kind}")

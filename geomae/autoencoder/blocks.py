@@ -22,7 +22,9 @@ class NodeBlock(nn.Module):
     def __init__(self, channels: int, lmax: int):
         super().__init__()
         self.product = nn.Sequential(
-            Norm(channels, lmax), GridProduct(channels, lmax, lmax), Linear(channels, channels, lmax)
+            Norm(channels, lmax),
+            GridProduct(channels, lmax, lmax),
+            Linear(channels, channels, lmax),
         )
         self.gate = nn.Sequential(
             Norm(channels, lmax),

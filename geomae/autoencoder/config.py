@@ -76,7 +76,9 @@ class LevelConfig(Config):
     @model_validator(mode="after")
     def _groups_divide_channels(self) -> "LevelConfig":
         if self.channels % self.groups:
-            raise ValueError(f"channels ({self.channels}) must be a multiple of groups ({self.groups})")
+            raise ValueError(
+                f"channels ({self.channels}) must be a multiple of groups ({self.groups})"
+            )
         return self
 
 
@@ -102,7 +104,9 @@ class AutoencoderConfig(Config):
     @classmethod
     def _sorted_elements(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or list(value) != sorted(set(value)) or value[0] < 1 or value[-1] > 118:
-            raise ValueError("elements must be distinct atomic numbers (1 to 118) in ascending order")
+            raise ValueError(
+                "elements must be distinct atomic numbers (1 to 118) in ascending order"
+            )
         return value
 
     @model_validator(mode="after")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from geomae.autoencoder.blocks import Counter
 from geomae.autoencoder.config import AutoencoderConfig
 from geomae.autoencoder.peaks import propose
-from geomae.pooling.tree import Tree, children_of
 from geomae.autoencoder.unpooling import Unpooling, like_of
+from geomae.pooling.tree import Tree, children_of
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The encoder: atoms see their neighbours, then pool into groups, motifs and one point."""
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -7,8 +9,8 @@ from torch_geometric.utils import to_dense_batch
 
 from geomae.autoencoder.blocks import NodeBlock, Transport
 from geomae.autoencoder.config import AutoencoderConfig
-from geomae.pooling.tree import Tree
 from geomae.equivariant import Linear, RadialBasis, dim, spherical_harmonics
+from geomae.pooling.tree import Tree
 
 
 class AtomEmbedding(nn.Module):
@@ -41,7 +43,9 @@ class AtomEmbedding(nn.Module):
             nn.functional.one_hot(element, self.n_elements).to(positions.dtype), tree.batch[0]
         )
         n = positions.shape[1]
-        pairs = mask[:, :, None] & mask[:, None] & ~torch.eye(n, dtype=torch.bool, device=mask.device)
+        pairs = (
+            mask[:, :, None] & mask[:, None] & ~torch.eye(n, dtype=torch.bool, device=mask.device)
+        )
         vectors = positions[:, None] - positions[:, :, None]
         vectors = torch.where(pairs[..., None], vectors, vectors.new_tensor([0.0, 0.0, 1.0]))
         radial = self.basis(vectors.norm(dim=-1)) * pairs[..., None]
@@ -63,7 +67,9 @@ class Encoder(nn.Module):
         self.embedding = AtomEmbedding(config)
         sizes = [config.atoms, *config.levels]
         self.blocks = nn.ModuleList(
-            nn.Sequential(*(NodeBlock(size.channels, size.lmax) for _ in range(size.encoder_blocks)))
+            nn.Sequential(
+                *(NodeBlock(size.channels, size.lmax) for _ in range(size.encoder_blocks))
+            )
             for size in sizes[:-1]
         )
         self.combine = nn.ModuleList(
@@ -77,7 +83,7 @@ class Encoder(nn.Module):
                 reach=level.radius,
                 softening=level.softening,
             )
-            for below, level in zip(sizes[:-1], sizes[1:], strict=True)
+            for below, level in pairwise(sizes)
         )
 
     def forward(self, tree: Tree) -> Float[Tensor, "n m c"]:

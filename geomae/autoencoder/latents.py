@@ -33,7 +33,8 @@ class Latents:
             )
         if self.centres.shape != (len(self.array), 3):
             raise GeomaeError(
-                f"centres must have the shape [{len(self.array)}, 3], not {tuple(self.centres.shape)}"
+                f"centres must have the shape [{len(self.array)}, 3], "
+                f"not {tuple(self.centres.shape)}"
             )
 
     def __len__(self) -> int:
@@ -103,13 +104,13 @@ class Latents:
         cls, flat: Float[Tensor, "n flat"], irreps: o3.Irreps | str, centres: Tensor | None = None
     ) -> "Latents":
         """From e3nn's flat layout; every degree must have the same number of channels."""
-        irreps = o3.Irreps(irreps)
-        channels = irreps[0].mul
-        expected = o3.Irreps([(channels, (d, (-1) ** d)) for d in range(len(irreps))])
-        if irreps != expected:
-            raise GeomaeError(f"expected irreps like {expected}, not {irreps}")
+        given = o3.Irreps(irreps)
+        channels = given[0].mul
+        expected = o3.Irreps([(channels, (d, (-1) ** d)) for d in range(len(given))])
+        if given != expected:
+            raise GeomaeError(f"expected irreps like {expected}, not {given}")
         parts = [
-            flat[:, part].unflatten(1, (channels, -1)).transpose(1, 2) for part in irreps.slices()
+            flat[:, part].unflatten(1, (channels, -1)).transpose(1, 2) for part in given.slices()
         ]
         array = torch.cat(parts, 1)
         return cls(array, flat.new_zeros(len(flat), 3) if centres is None else centres)
@@ -118,7 +119,8 @@ class Latents:
     def join(latents: Sequence["Latents"]) -> "Latents":
         """Several in a row."""
         return Latents(
-            torch.cat([each.array for each in latents]), torch.cat([each.centres for each in latents])
+            torch.cat([each.array for each in latents]),
+            torch.cat([each.centres for each in latents]),
         )
 
     def save(self, path: Path | str) -> None:

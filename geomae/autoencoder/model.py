@@ -51,9 +51,7 @@ class Autoencoder(nn.Module):
     def loss(self, tree: Tree, generator: torch.Generator) -> dict[str, Tensor]:
         """Training losses of a batch: each by its name, and their weighted sum as `loss`."""
         losses = self.decoder.losses(self.encoder(tree), tree, generator)
-        weighted = [
-            LOSS_WEIGHTS[name.rsplit("_", 1)[0]] * value for name, value in losses.items()
-        ]
+        weighted = [LOSS_WEIGHTS[name.rsplit("_", 1)[0]] * value for name, value in losses.items()]
         return {"loss": torch.stack(weighted).sum(), **losses}
 
     def check(self, structures: Sequence[Structure]) -> None:
@@ -83,7 +81,9 @@ class Autoencoder(nn.Module):
                     "is periodic; the model takes molecules", index=index, source=source
                 )
             if not bool(torch.isfinite(structure.positions).all()):
-                raise StructureError("has positions that are not finite", index=index, source=source)
+                raise StructureError(
+                    "has positions that are not finite", index=index, source=source
+                )
 
     def encode(
         self, structures: Sequence[Structure], *, batch_size: int = 256, progress: bool = False
@@ -112,7 +112,7 @@ class Autoencoder(nn.Module):
         return Latents.join(parts)
 
     def encode_levels(self, structures: Sequence[Structure]) -> tuple[Tree, list[Tensor]]:
-        """The hierarchy itself: the tree, and features `[n_l, m, c]` of its points level by level."""
+        """The tree, and features `[n_l, m, c]` of its points level by level, atoms first."""
         self.check(structures)
         tree = self.tree_of(structures)
         with torch.no_grad():
@@ -190,7 +190,9 @@ class Autoencoder(nn.Module):
         own = dict(model.named_parameters())
         if own.keys() != content.tensors.keys():
             strange = sorted(own.keys() ^ content.tensors.keys())
-            raise GeomaeError(f"{path} does not fit its own configuration: {', '.join(strange[:5])}")
+            raise GeomaeError(
+                f"{path} does not fit its own configuration: {', '.join(strange[:5])}"
+            )
         with torch.no_grad():
             for name, parameter in own.items():
                 parameter.copy_(content.tensors[name])

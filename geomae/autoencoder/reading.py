@@ -72,15 +72,15 @@ def read(
             break
         choices = [others[i][attempt] for i in doubtful]
         other = decoder(latents[doubtful].to(precision), choices)
-        for i, reading in zip(doubtful, _settle(other, encoder, latents[doubtful], refine), strict=True):
+        for i, reading in zip(
+            doubtful, _settle(other, encoder, latents[doubtful], refine), strict=True
+        ):
             if reading.residual < best[i].residual:
                 best[i] = reading
     return best
 
 
-def _settle(
-    drawing: Drawing, encoder: Encoder, latents: Tensor, refine: bool
-) -> list[Reading]:
+def _settle(drawing: Drawing, encoder: Encoder, latents: Tensor, refine: bool) -> list[Reading]:
     """Refine drawings and certify them, by encoding the atoms without what was drawn above them."""
     tree = drawing.tree.to(torch.float64)
     target = latents.double()

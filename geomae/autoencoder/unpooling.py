@@ -84,7 +84,9 @@ class Unpooling(nn.Module):
         spread = torch.full((near + around, 1), self.level.width, **like_of(children))
         spread[near:] *= 2.5
         offsets = torch.randn(n, near + around, 3, **like) * spread
-        direction = nn.functional.normalize(torch.randn(n, total - near - around, 3, **like), dim=-1)
+        direction = nn.functional.normalize(
+            torch.randn(n, total - near - around, 3, **like), dim=-1
+        )
         depth = torch.rand(n, total - near - around, 1, **like) ** (1 / 3) * self.level.radius
         return torch.cat([children.gather(1, slot) + offsets, direction * depth], 1)
 

@@ -70,7 +70,9 @@ class Structure(Data):
     def properties(self) -> dict:
         """The named properties: everything but atoms and cell."""
         return {
-            key: self[key] for key in self.keys() if key not in ("numbers", "positions", "cell", "pbc")
+            key: self[key]
+            for key in self.keys()
+            if key not in ("numbers", "positions", "cell", "pbc")
         }
 
     @property
@@ -87,4 +89,4 @@ class Structure(Data):
     def __repr__(self) -> str:
         kind = "crystal" if self.periodic else "molecule"
         names = ", ".join(self.properties)
-        return f"Structure({self.formula}, {kind}, {self.n_atoms} atoms{', ' + names if names else ''})"
+        return f"Structure({self.formula}, {kind}, {self.n_atoms} atoms{', ' * bool(names)}{names})"

@@ -177,7 +177,9 @@ class Convolution(nn.Module):
             source = inputs[route.source].reshape(-1, self.channels_in)
             mixed = (source @ weight).view(features.shape[0], -1, self.channels_out)
             block = self._rows(kernel.blocks[route.path], table)
-            sums[route.target] = add_bmm(sums[route.target], block, mixed.index_select(0, table.point))
+            sums[route.target] = add_bmm(
+                sums[route.target], block, mixed.index_select(0, table.point)
+            )
         return self._edges(sums, table)
 
     def _group_messages(self, features: Tensor, kernel: EdgeKernel, table: Slots) -> Tensor:

@@ -98,7 +98,10 @@ class DepthwiseConvolution(nn.Module):
 
     def extra_repr(self) -> str:
         paths = self.weight.shape[1]
-        return f"{self.channels}, groups={self.groups}, {self.layout_in} -> {self.layout_out}, {paths} paths"
+        return (
+            f"{self.channels}, groups={self.groups}, {self.layout_in} -> {self.layout_out}, "
+            f"{paths} paths"
+        )
 
     def _gather(
         self, carried: Tensor, harmonics: Tensor, weight: Tensor, table: Slots

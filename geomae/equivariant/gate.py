@@ -50,9 +50,7 @@ class NormActivation(nn.Module):
         epsilon: mean square that is added under the root.
     """
 
-    def __init__(
-        self, channels: int, lmax: int, *, parity: bool = False, epsilon: float = 1e-3
-    ):
+    def __init__(self, channels: int, lmax: int, *, parity: bool = False, epsilon: float = 1e-3):
         super().__init__()
         self.channels, self.layout, self.epsilon = channels, Layout(lmax, parity), epsilon
         self.slope = nn.Parameter(torch.ones(self.layout.multiplets, channels))

@@ -70,7 +70,11 @@ class Layout:
         """Features without the parity axis."""
         axes = 4 if self.parity else 3
         if features.ndim != axes or features.shape[-2] != dim(self.lmax):
-            shape = "[points, 2, components, channels]" if self.parity else "[points, components, channels]"
+            shape = (
+                "[points, 2, components, channels]"
+                if self.parity
+                else "[points, components, channels]"
+            )
             raise ValueError(
                 f"expected features {shape} with {dim(self.lmax)} components (degree "
                 f"{self.lmax}), got {list(features.shape)}"

@@ -18,9 +18,7 @@ class Norm(nn.Module):
         parity: features have both parities, normalised apart.
     """
 
-    def __init__(
-        self, channels: int, lmax: int, *, epsilon: float = 1e-3, parity: bool = False
-    ):
+    def __init__(self, channels: int, lmax: int, *, epsilon: float = 1e-3, parity: bool = False):
         super().__init__()
         self.layout, self.epsilon = Layout(lmax, parity), epsilon
         self.scale = nn.Parameter(torch.ones(self.layout.multiplets, channels))

@@ -1,6 +1,5 @@
 """Products of signals on the sphere, exact."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 

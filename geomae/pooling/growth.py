@@ -43,7 +43,11 @@ def grow_tree(
             clusters = symmetric_cluster(modes.positions, CLUSTER_FRACTION * scale, owners[-1])
             membership, owner = clusters.membership, clusters.batch
         levels.append(weighted_means(levels[-1], weights[-1], membership, len(owner)))
-        sums = weights[-1].new_zeros(len(owner)).index_add(0, membership[1], weights[-1][membership[0]])
+        sums = (
+            weights[-1]
+            .new_zeros(len(owner))
+            .index_add(0, membership[1], weights[-1][membership[0]])
+        )
         weights.append(sums)
         owners.append(owner)
         memberships.append(membership)

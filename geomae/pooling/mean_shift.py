@@ -68,7 +68,7 @@ def mean_shift(
 def _step(
     points: Float[Tensor, "b n 3"], centres: Float[Tensor, "b m 3"], masses: Float[Tensor, "b m"]
 ) -> Float[Tensor, "b n 3"]:
-    """Newton's step where the logarithm of the density is concave and the step short, else mean shift's."""
+    """Newton's step where the density's logarithm is concave and it is short, else mean shift's."""
     difference = centres[:, None] - points[:, :, None]
     share = masses[:, None] * torch.exp(-difference.square().sum(-1) / 2)
     share = share / share.sum(-1, keepdim=True)

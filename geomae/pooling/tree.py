@@ -1,4 +1,4 @@
-"""The hierarchy of a batch of structures as geometry alone: who stands where and belongs to whom."""
+"""The hierarchy of structures as geometry alone: who stands where and belongs to whom."""
 
 from dataclasses import dataclass, replace
 
@@ -56,7 +56,9 @@ class Tree:
         ):
             levels.append(weighted_means(levels[-1], weights, members, below.shape[0]))
         return replace(
-            self, positions=tuple(levels), weights=tuple(w.to(positions.dtype) for w in self.weights)
+            self,
+            positions=tuple(levels),
+            weights=tuple(w.to(positions.dtype) for w in self.weights),
         )
 
 
@@ -70,7 +72,9 @@ def weighted_means(
     member, point = membership
     share = weights[member].to(positions.dtype)
     total = positions.new_zeros(n_points).index_add(0, point, share)
-    moment = positions.new_zeros(n_points, 3).index_add(0, point, share[:, None] * positions[member])
+    moment = positions.new_zeros(n_points, 3).index_add(
+        0, point, share[:, None] * positions[member]
+    )
     return moment / total[:, None]
 
 

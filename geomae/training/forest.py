@@ -136,14 +136,13 @@ def _grow_all(
             local = parent - starts[tree.batch[level]]
             parents[level].append(local.to(torch.uint8))
             counts[level].append(size.to(torch.uint8))
-    tensors = {}
+    tensors, back = {}, torch.argsort(order)
+    below = offsets[1:][order] - offsets[:-1][order]
     for level in range(depth):
         size = torch.cat(counts[level])
-        back = torch.argsort(order)
-        sorted_sizes = offsets[1:][order] - offsets[:-1][order] if level == 0 else previous
-        starts = torch.cumsum(torch.cat([sorted_sizes[:1] * 0, sorted_sizes]), 0)
+        starts = torch.cumsum(torch.cat([below[:1] * 0, below]), 0)
         tensors[f"parents_{level}"] = torch.cat(parents[level])[segments(starts, back)]
         tensors[f"counts_{level + 1}"] = size[back]
-        previous = size.long()
+        below = size.long()
     with replacing(path) as temporary:
         save_file(tensors, temporary)

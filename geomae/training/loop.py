@@ -131,7 +131,9 @@ class Trainer:
             with torch.no_grad():
                 parameter.copy_(tensors[f"weights/{name}"])
             self.average[name] = tensors[f"average/{name}"].to(parameter.device)
-            keys = [key for key in tensors if key.startswith("optimiser/") and key.endswith(f"/{name}")]
+            keys = [
+                key for key in tensors if key.startswith("optimiser/") and key.endswith(f"/{name}")
+            ]
             if keys:
                 state[index] = {key.split("/")[1]: tensors[key] for key in keys}
         groups = self.optimiser.state_dict()["param_groups"]

@@ -105,14 +105,21 @@ def load_qm9() -> QM9:
     Raises:
         MissingExtraError: there is no cache, and qm9pack is not installed.
     """
-    geometry, extra = (cache_directory() / name for name in ("qm9.safetensors", "qm9-properties.safetensors"))
+    geometry, extra = (
+        cache_directory() / name for name in ("qm9.safetensors", "qm9-properties.safetensors")
+    )
     if not (geometry.exists() and extra.exists()):
         build_cache(geometry, extra)
     tensors, properties = load_file(geometry), load_file(extra)
     fine = tensors["positions_high"].double() * 100 + tensors["positions_low"].double()
     text = bytes(properties.pop("smiles").numpy()).decode().split("\n")
     return QM9(
-        tensors["numbers"], fine / 1e10, tensors["offsets"], tensors["index"], properties, tuple(text)
+        tensors["numbers"],
+        fine / 1e10,
+        tensors["offsets"],
+        tensors["index"],
+        properties,
+        tuple(text),
     )
 
 
@@ -127,7 +134,10 @@ def build_cache(geometry: Path, extra: Path) -> None:
     tables = Path(spec.origin).parent / "data"
     rows = _read_tables(tables)
     polarizability = _read_polarizability(tables / "qm9_polarizability.csv")
-    numbers = [np.array([NUMBERS[s] for s in re.findall(r"[A-Z][a-z]?", row["Elements"])], np.uint8) for row in rows]
+    numbers = [
+        np.array([NUMBERS[s] for s in re.findall(r"[A-Z][a-z]?", row["Elements"])], np.uint8)
+        for row in rows
+    ]
     positions = np.concatenate([_parse_positions(row["XYZ_Ang"]) for row in rows])
     fine = np.rint(positions * 1e10).astype(np.int64)
     high = np.floor_divide(fine, 100)
