@@ -92,12 +92,14 @@ class Latents:
 
     def to_e3nn(self) -> tuple[Float[Tensor, "n flat"], o3.Irreps]:
         """The flat layout of e3nn, and its irreps such as `64x0e+64x1o+...`."""
-        irreps = o3.Irreps([(self.channels, (d, (-1) ** d)) for d in range(self.lmax + 1)])
-        flat = [
+        irreps: o3.Irreps = o3.Irreps(
+            [(self.channels, (d, (-1) ** d)) for d in range(self.lmax + 1)]
+        )  # type: ignore[assignment]
+        parts = [
             self.array[:, d**2 : (d + 1) ** 2].transpose(1, 2).flatten(1)
             for d in range(self.lmax + 1)
         ]
-        return torch.cat(flat, 1), irreps
+        return torch.cat(parts, 1), irreps
 
     @classmethod
     def from_e3nn(
