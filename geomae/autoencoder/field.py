@@ -4,7 +4,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from geomae.autoencoder.jets import HarmonicJet, gaussian_jet, product, silu, softened_square
 from geomae.equivariant import Linear, RadialBasis, soften, spherical_harmonics
+
+
+GRID_ROWS = 1024
+"""Places of a grid that are evaluated together."""
 
 
 class Field(nn.Module):
@@ -38,6 +43,7 @@ class Field(nn.Module):
     ):
         super().__init__()
         self.lmax, self.softening, self.kinds = lmax, softening, kinds
+        self.harmonic_jet = HarmonicJet(lmax)
         self.angular = Linear(channels, hidden, lmax, bias=True)
         self.basis = RadialBasis(n_radial, radius + 2 * softening, kind="gaussian", envelope=False)
         self.radial = nn.Parameter(torch.randn(n_radial, hidden))
@@ -73,9 +79,18 @@ class Field(nn.Module):
     def on_grid(
         self, coefficients: Float[Tensor, "n m h"], grid: Float[Tensor, "g 3"]
     ) -> Float[Tensor, "n g k"]:
-        """Logits on one grid of displacements, the same around each of `n` points."""
+        """Logits on one grid of displacements, the same around each of `n` points.
+
+        Goes through the grid in pieces small enough to stay in a core's cache.
+        """
         harmonics, radial = self.basis_at(grid)
-        return self._read_out(torch.matmul(harmonics, coefficients), radial)
+        envelope = self._envelope(radial)
+        values = coefficients.new_empty(len(coefficients), len(grid), self.kinds)
+        for point, own in enumerate(coefficients):
+            for start in range(0, len(grid), GRID_ROWS):
+                rows = slice(start, start + GRID_ROWS)
+                values[point, rows] = self.mlp((harmonics[rows] @ own).mul_(envelope[rows]))
+        return values
 
     def at(
         self,
@@ -88,6 +103,30 @@ class Field(nn.Module):
         angular = torch.einsum("pm,pmh->ph", harmonics, coefficients[owner])
         return self._read_out(angular, radial)
 
+    def jets_at(
+        self,
+        coefficients: Float[Tensor, "n m h"],
+        displacements: Float[Tensor, "p 3"],
+        owner: Int[Tensor, " p"],
+    ) -> Float[Tensor, "p 10 k"]:
+        """Logits as `at`, with their gradients and Hessians: jets, in closed form."""
+        square = softened_square(displacements, self.softening)
+        spacing = self.basis.cutoff / max(self.basis.n - 1, 1)
+        radial = gaussian_jet(square, self.basis.steps(displacements), spacing)
+        harmonics = self.harmonic_jet(displacements, square)
+        hidden = product(harmonics @ coefficients[owner], self._envelope(radial))
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                values = hidden @ layer.weight.T
+                values[:, 0] += layer.bias
+                hidden = values
+            else:
+                hidden = silu(hidden)
+        return hidden
+
     def _read_out(self, angular: Tensor, radial: Tensor) -> Tensor:
-        scale = self.radial.shape[0] ** -0.5
-        return self.mlp(angular * (radial @ self.radial) * scale)
+        return self.mlp(angular * self._envelope(radial))
+
+    def _envelope(self, radial: Tensor) -> Tensor:
+        """Radial part of every hidden unit."""
+        return radial @ self.radial * self.radial.shape[0] ** -0.5

@@ -8,10 +8,17 @@ from torch import Tensor, nn
 
 from geomae.autoencoder.config import LevelConfig
 from geomae.autoencoder.field import Field
-from geomae.sphere import Maxima, maximise, merge_maxima
+from geomae.sphere import Maxima, climb, merge_maxima
 
 SPARE_SEEDS = 2
 """Seeds beyond the expected number that are followed, for maxima that a coarse grid misjudges."""
+
+
+HESSIAN = (4, 5, 6, 5, 7, 8, 6, 8, 9)
+"""Components of a jet as a matrix."""
+
+JET_ROWS = 128
+"""Places whose derivatives are evaluated together: few enough to stay in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +54,21 @@ def propose(
     seeds, owner, kind = _grid_maxima(field, coefficients, counts, level)
     slot = owner * field.kinds + kind
 
-    def height(points: Tensor, slots: Tensor) -> Tensor:
-        logits = field.at(coefficients, points, slots // field.kinds)
-        return logits.gather(1, (slots % field.kinds)[:, None])[:, 0]
+    def derivatives(points: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        jets = field.jets_at(coefficients, points, slots // field.kinds)
+        wanted = (slots % field.kinds)[:, None, None].expand(-1, 10, 1)
+        jet = jets.gather(2, wanted)[..., 0]
+        return jet[:, 0], jet[:, 1:4], jet[:, HESSIAN].unflatten(1, (3, 3))
 
-    maxima = merge_maxima(
-        maximise(height, seeds, slot, reach=level.spacing), tolerance=level.width / 4
+    ends = climb(
+        derivatives,
+        seeds,
+        slot,
+        reach=level.spacing,
+        radius=level.radius + level.spacing,
+        chunk=JET_ROWS,
     )
-    inside = maxima.positions.norm(dim=1) <= level.radius + level.spacing
-    return _highest(maxima[inside], counts, field.kinds)
+    return _highest(merge_maxima(ends, tolerance=level.width / 4), counts, field.kinds)
 
 
 def _grid_maxima(

@@ -1,5 +1,6 @@
 """Reading latents: draw, refine, certify, and try again where the certificate is missing."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -60,8 +61,9 @@ def read(
             first is not certified.
     """
     precision = next(decoder.parameters()).dtype
+    rough = deepcopy(encoder).to(precision)
     drawing = decoder(latents.to(precision))
-    best = _settle(drawing, encoder, latents, refine)
+    best = _settle(drawing, encoder, rough, latents, refine)
     others = {
         i: drawing.doubts.of(i, retries) for i, first in enumerate(best) if not first.certified
     }
@@ -73,18 +75,22 @@ def read(
         choices = [others[i][attempt] for i in doubtful]
         other = decoder(latents[doubtful].to(precision), choices)
         for i, reading in zip(
-            doubtful, _settle(other, encoder, latents[doubtful], refine), strict=True
+            doubtful, _settle(other, encoder, rough, latents[doubtful], refine), strict=True
         ):
             if reading.residual < best[i].residual:
                 best[i] = reading
     return best
 
 
-def _settle(drawing: Drawing, encoder: Encoder, latents: Tensor, refine: bool) -> list[Reading]:
+def _settle(
+    drawing: Drawing, encoder: Encoder, rough: Encoder, latents: Tensor, refine: bool
+) -> list[Reading]:
     """Refine drawings and certify them, by encoding the atoms without what was drawn above them."""
     tree = drawing.tree.to(torch.float64)
     target = latents.double()
-    positions = refine_positions(encoder, tree, target).positions if refine else tree.positions[0]
+    positions = tree.positions[0]
+    if refine:
+        positions = refine_positions(encoder, rough, tree, target).positions
     bound = CERTIFIED[latents.dtype] if refine else CERTIFIED_UNREFINED
     whole = torch.bincount(tree.batch[0], minlength=len(latents)) > 0
     residual = torch.ones(len(latents), dtype=torch.float64, device=latents.device)

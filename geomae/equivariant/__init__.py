@@ -7,10 +7,19 @@ from geomae.equivariant.coupling import EdgeKernel as EdgeKernel
 from geomae.equivariant.coupling import PairKernel as PairKernel
 from geomae.equivariant.coupling import Path as Path
 from geomae.equivariant.coupling import paths_between as paths_between
+from geomae.equivariant.density import Density as Density
 from geomae.equivariant.depthwise import DepthwiseConvolution as DepthwiseConvolution
+from geomae.equivariant.flat import IrrepsError as IrrepsError
+from geomae.equivariant.flat import IrrepsIn as IrrepsIn
+from geomae.equivariant.flat import IrrepsOut as IrrepsOut
+from geomae.equivariant.flat import from_flat as from_flat
+from geomae.equivariant.flat import irreps_of as irreps_of
+from geomae.equivariant.flat import read_irreps as read_irreps
+from geomae.equivariant.flat import to_flat as to_flat
 from geomae.equivariant.gate import Gate as Gate
 from geomae.equivariant.gate import NormActivation as NormActivation
 from geomae.equivariant.harmonics import degrees as degrees
+from geomae.equivariant.harmonics import derivative_matrices as derivative_matrices
 from geomae.equivariant.harmonics import dim as dim
 from geomae.equivariant.harmonics import soften as soften
 from geomae.equivariant.harmonics import spherical_harmonics as spherical_harmonics
@@ -22,3 +31,4 @@ from geomae.equivariant.product import GridProduct as GridProduct
 from geomae.equivariant.quadrature import sphere_quadrature as sphere_quadrature
 from geomae.equivariant.radial import RadialBasis as RadialBasis
 from geomae.equivariant.radial import polynomial_envelope as polynomial_envelope
+from geomae.equivariant.tensor_product import TensorProduct as TensorProduct

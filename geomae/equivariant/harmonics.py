@@ -1,5 +1,7 @@
 """Spherical harmonics and the layout of features: one array, components of all degrees in a row."""
 
+from functools import lru_cache
+
 import torch
 from e3nn import o3
 from jaxtyping import Float, Int
@@ -33,6 +35,25 @@ def spherical_harmonics(
     return o3.spherical_harmonics(
         list(range(lmax + 1)), vectors, normalize, normalization="component"
     )
+
+
+@lru_cache
+def derivative_matrices(lmax: int) -> Float[Tensor, "3 components components"]:
+    """Matrices D with `dS/dx_i = D_i S` for the solid harmonics S of degrees 0 to lmax, float64.
+
+    Each derivative of a solid harmonic of degree l is one of degree l - 1. Which one is the
+    Clebsch-Gordan table's matter (Wigner-Eckart); how much of it follows from Euler's
+    theorem, `sum_i x_i dS/dx_i = l S`.
+    """
+    point = torch.tensor([[0.3, -0.5, 0.7]], dtype=torch.float64)
+    solid = spherical_harmonics(lmax, point, normalize=False)[0]
+    result = torch.zeros(3, dim(lmax), dim(lmax), dtype=torch.float64)
+    for degree in range(1, lmax + 1):
+        below, own = slice((degree - 1) ** 2, degree**2), slice(degree**2, (degree + 1) ** 2)
+        table = o3.wigner_3j(degree - 1, 1, degree, dtype=torch.float64).permute(1, 2, 0)
+        made = torch.einsum("iml,l,i->m", table, solid[below], point[0])
+        result[:, own, below] = degree * (made @ solid[own]) / (made @ made) * table
+    return result
 
 
 def soften(

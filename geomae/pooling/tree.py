@@ -44,6 +44,26 @@ class Tree:
             self.memberships if is_dtype else move(self.memberships),
         )
 
+    def select(self, ids: Int[Tensor, " k"]) -> "Tree":
+        """The tree of some of the structures, given by ascending numbers."""
+        new = torch.full((self.n_structures,), -1, device=ids.device)
+        new[ids] = torch.arange(len(ids), device=ids.device)
+        kept = [new[batch] >= 0 for batch in self.batch]
+        number = [torch.cumsum(keep, 0) - 1 for keep in kept]
+        memberships = [
+            torch.stack([number[level][edges[0]], number[level + 1][edges[1]]])[
+                :, kept[level][edges[0]]
+            ]
+            for level, edges in enumerate(self.memberships)
+        ]
+        return Tree(
+            self.numbers[kept[0]],
+            tuple(p[keep] for p, keep in zip(self.positions, kept, strict=True)),
+            tuple(w[keep] for w, keep in zip(self.weights, kept, strict=True)),
+            tuple(new[b[keep]] for b, keep in zip(self.batch, kept, strict=True)),
+            tuple(memberships),
+        )
+
     def with_atoms_at(self, positions: Float[Tensor, "atoms 3"]) -> "Tree":
         """The same memberships with the atoms moved: every point is its members' weighted mean.
 

@@ -1,0 +1,243 @@
+"""From and to e3nn's flat layout: features of any irreps at the core's border."""
+
+import torch
+from e3nn import o3
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from geomae.equivariant.layout import Layout
+from geomae.errors import GeomaeError
+
+
+class IrrepsError(GeomaeError):
+    """Irreps can't be read, or don't fit the features they are meant for."""
+
+
+def irreps_of(layout: Layout, channels: int) -> o3.Irreps:
+    """Irreps of features of a layout, multiplet by multiplet in its order.
+
+    With one parity and degree 1 that is `8x0e + 8x1o`; with both, even ones come first:
+    `8x0e + 8x1e + 8x0o + 8x1o`.
+    """
+    degrees = range(layout.lmax + 1)
+    if not layout.parity:
+        return o3.Irreps([(channels, (degree, (-1) ** degree)) for degree in degrees])
+    return o3.Irreps([(channels, (degree, p)) for p in (1, -1) for degree in degrees])
+
+
+def to_flat(
+    features: Float[Tensor, "n *parity m c"], irreps: str | o3.Irreps, *, parity: bool = False
+) -> Float[Tensor, "n flat"]:
+    """Features in e3nn's flat layout, each multiplet from the first channels of its degree.
+
+    Where a kind of irrep comes up several times, as in `2x0e + 1x1o + 3x0e`, later ones go on
+    with the channels after those already taken.
+
+    Args:
+        features: of the degrees 0 to lmax, as many as they have components.
+        irreps: what to read, up to as many of each kind as there are channels.
+        parity: features have both parities, `[n, 2, components, channels]`.
+
+    Raises:
+        IrrepsError: if irreps have degrees, parities or multiplicities that features lack.
+    """
+    layout = Layout(round(features.shape[-2] ** 0.5) - 1, parity)
+    blocks = layout.split(features)
+    parts, taken = [], [0] * layout.multiplets
+    for mul, number in _multiplets(irreps, layout):
+        start, taken[number] = taken[number], taken[number] + mul
+        parts.append(blocks[number][..., start : start + mul].transpose(1, 2).flatten(1))
+    _check_channels(irreps, taken, features.shape[-1])
+    return torch.cat(parts, 1) if parts else features.new_zeros(features.shape[0], 0)
+
+
+def from_flat(
+    flat: Float[Tensor, "n flat"],
+    irreps: str | o3.Irreps,
+    *,
+    lmax: int | None = None,
+    channels: int | None = None,
+    parity: bool = False,
+) -> Float[Tensor, "n *parity m c"]:
+    """Features from e3nn's flat layout: the inverse of `to_flat`, channels left over being zero.
+
+    Args:
+        flat: values in the irreps' order, each multiplet's components together.
+        irreps: of the values, with any multiplicities.
+        lmax: highest degree of the result; that of the irreps by default.
+        channels: channels of the result; the largest number of multiplets of a kind by default.
+        parity: give the result an axis for both parities; without it, only natural parity,
+            (-1)^l, has a place.
+
+    Raises:
+        IrrepsError: if the values or the result have no room for the irreps.
+    """
+    layout = Layout(_lmax(irreps) if lmax is None else lmax, parity)
+    blocks = _gather(flat, irreps, layout)
+    widths = [block.shape[2] for block in blocks]
+    channels = max(widths, default=0) if channels is None else channels
+    _check_channels(irreps, widths, channels)
+    padded = [nn.functional.pad(block, (0, channels - block.shape[2])) for block in blocks]
+    return layout.unflatten(torch.cat(padded, 1))
+
+
+class IrrepsIn(nn.Module):
+    """Takes features of any irreps into the core's layout, by one learned matrix a multiplet.
+
+    Kinds of irreps that the input lacks are zero in the result.
+
+    Args:
+        irreps: of the input, in e3nn's flat layout, for example `4x0e + 1x1o + 1x2e`.
+        channels: channels of the result.
+        lmax: highest degree of the result; that of the irreps by default.
+        parity: give the result an axis for both parities.
+        bias: learned shift of the even scalars, if the irreps have any.
+
+    Raises:
+        IrrepsError: if the irreps have degrees or parities without a place in the result.
+    """
+
+    def __init__(
+        self,
+        irreps: str | o3.Irreps,
+        channels: int,
+        *,
+        lmax: int | None = None,
+        parity: bool = False,
+        bias: bool = True,
+    ):
+        super().__init__()
+        self.irreps, self.channels = read_irreps(irreps), channels
+        self.layout = Layout(_lmax(irreps) if lmax is None else lmax, parity)
+        self.widths = [0] * self.layout.multiplets
+        for mul, number in _multiplets(self.irreps, self.layout):
+            self.widths[number] += mul
+        self.weight = nn.ParameterDict(
+            {
+                str(number): nn.Parameter(torch.randn(width, channels) * width**-0.5)
+                for number, width in enumerate(self.widths)
+                if width
+            }
+        )
+        scalars = bias and self.widths[0] > 0
+        self.bias = nn.Parameter(torch.zeros(channels)) if scalars else None
+
+    def forward(self, flat: Float[Tensor, "n flat"]) -> Float[Tensor, "n *parity m c"]:
+        blocks = _gather(flat, self.irreps, self.layout)
+        parts = [
+            block @ self.weight[str(number)]
+            if self.widths[number]
+            else block.new_zeros(*block.shape[:2], self.channels)
+            for number, block in enumerate(blocks)
+        ]
+        if self.bias is not None:
+            parts[0] = parts[0] + self.bias
+        return self.layout.unflatten(torch.cat(parts, 1))
+
+    def extra_repr(self) -> str:
+        return f"{self.irreps} -> {self.channels}, {self.layout}, bias={self.bias is not None}"
+
+
+class IrrepsOut(nn.Module):
+    """Reads any irreps from features, each multiplet a learned mixture of the channels.
+
+    Args:
+        channels: channels of the features.
+        lmax: highest degree of the features.
+        irreps: of the result, in e3nn's flat layout.
+        parity: features have both parities, `[n, 2, components, channels]`.
+        bias: learned shift of the even scalars, if the irreps have any.
+
+    Raises:
+        IrrepsError: if the irreps have degrees or parities that the features lack.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        lmax: int,
+        irreps: str | o3.Irreps,
+        *,
+        parity: bool = False,
+        bias: bool = True,
+    ):
+        super().__init__()
+        self.channels, self.layout = channels, Layout(lmax, parity)
+        self.irreps = read_irreps(irreps)
+        self.parts = _multiplets(self.irreps, self.layout)
+        self.weight = nn.ParameterList(
+            nn.Parameter(torch.randn(channels, mul) * channels**-0.5) for mul, _ in self.parts
+        )
+        self.scalars = sum(mul for mul, number in self.parts if number == 0)
+        self.bias = nn.Parameter(torch.zeros(self.scalars)) if bias and self.scalars else None
+
+    def forward(self, features: Float[Tensor, "n *parity m c"]) -> Float[Tensor, "n flat"]:
+        blocks = self.layout.split(features)
+        result, used = [], 0
+        for (mul, number), weight in zip(self.parts, self.weight, strict=True):
+            part = blocks[number] @ weight
+            if number == 0 and self.bias is not None:
+                part, used = part + self.bias[used : used + mul], used + mul
+            result.append(part.transpose(1, 2).flatten(1))
+        return torch.cat(result, 1) if result else features.new_zeros(features.shape[0], 0)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, {self.layout} -> {self.irreps}, bias={self.bias is not None}"
+
+
+def read_irreps(irreps: str | o3.Irreps) -> o3.Irreps:
+    """Irreps from a string such as `4x0e + 1x1o`.
+
+    Raises:
+        IrrepsError: if the string can't be read.
+    """
+    try:
+        return o3.Irreps(irreps)
+    except (ValueError, AssertionError, TypeError) as error:
+        raise IrrepsError(f"can't read irreps {irreps!r}, expected '4x0e + 1x1o', say") from error
+
+
+def _lmax(irreps: str | o3.Irreps) -> int:
+    """Highest degree; 0 if there are none."""
+    return max((ir.l for mul, ir in read_irreps(irreps) if mul), default=0)
+
+
+def _multiplets(irreps: str | o3.Irreps, layout: Layout) -> list[tuple[int, int]]:
+    """Multiplicity of each part of the irreps, and number of its multiplet in the layout."""
+    result = []
+    for mul, ir in read_irreps(irreps):
+        if ir.l > layout.lmax:
+            raise IrrepsError(f"{mul}x{ir} of {irreps} exceeds the highest degree {layout.lmax}")
+        if not layout.parity and ir.p != (-1) ** ir.l:
+            raise IrrepsError(
+                f"{mul}x{ir} of {irreps} has no natural parity, (-1)^l: it needs features with "
+                f"both parities (parity=True)"
+            )
+        result.append((mul, layout.multiplet(ir.l, int(layout.parity and ir.p < 0))))
+    return result
+
+
+def _gather(flat: Tensor, irreps: str | o3.Irreps, layout: Layout) -> list[Tensor]:
+    """Values of each multiplet of the layout, `[n, 2l + 1, multiplicity]`, which may be 0."""
+    irreps = read_irreps(irreps)
+    if flat.ndim != 2 or flat.shape[1] != irreps.dim:
+        raise IrrepsError(
+            f"expected values [points, {irreps.dim}] for {irreps}, got {list(flat.shape)}"
+        )
+    found: list[list[Tensor]] = [[] for _ in range(layout.multiplets)]
+    parts = flat.split([mul * ir.dim for mul, ir in irreps], 1)
+    for part, (mul, number) in zip(parts, _multiplets(irreps, layout), strict=True):
+        block = part.reshape(len(flat), mul, layout.sizes[number])
+        found[number].append(block.transpose(1, 2))
+    return [
+        torch.cat(blocks, 2) if blocks else flat.new_zeros(len(flat), size, 0)
+        for blocks, size in zip(found, layout.sizes, strict=True)
+    ]
+
+
+def _check_channels(irreps: str | o3.Irreps, widths: list[int], channels: int) -> None:
+    if max(widths, default=0) > channels:
+        raise IrrepsError(
+            f"{irreps} has up to {max(widths)} multiplets of a kind, but there are {channels} "
+            f"channels"
+        )
