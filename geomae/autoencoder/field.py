@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from geomae.autoencoder.jets import HarmonicJet, gaussian_jet, product, silu, softened_square
 from geomae.equivariant import Linear, RadialBasis, soften, spherical_harmonics
 
-
 GRID_ROWS = 1024
 """Places of a grid that are evaluated together."""
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from geomae.equivariant import wigner_matrices
 from geomae.errors import GeomaeError
 
 
@@ -22,8 +23,8 @@ class Latents:
         centres: positions of the points, `[n, 3]` in Å.
     """
 
-    array: Float[Tensor, "n m c"]
-    centres: Float[Tensor, "n 3"]
+    array: Tensor
+    centres: Tensor
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3 or (self.lmax + 1) ** 2 != self.array.shape[1]:
@@ -67,12 +68,7 @@ class Latents:
         matrix = torch.as_tensor(matrix, dtype=torch.float64)
         if not torch.allclose(matrix @ matrix.T, torch.eye(3, dtype=torch.float64), atol=1e-6):
             raise GeomaeError("a rotation must be an orthogonal matrix [3, 3]")
-        sign = torch.linalg.det(matrix).sign()
-        blocks = [
-            o3.Irrep(degree, (-1) ** degree).D_from_matrix(sign * matrix) * sign**degree
-            for degree in range(self.lmax + 1)
-        ]
-        turn = torch.block_diag(*blocks).to(self.array)
+        turn = torch.block_diag(*wigner_matrices(self.lmax, matrix)).to(self.array)
         return Latents(
             torch.einsum("ij,njc->nic", turn, self.array), self.centres @ matrix.to(self.centres).T
         )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from geomae.autoencoder.config import LevelConfig
 from geomae.autoencoder.field import Field
-from geomae.sphere import Maxima, climb, merge_maxima
+from geomae.sphere.ascent import Maxima, climb, merge_maxima
 
 SPARE_SEEDS = 2
 """Seeds beyond the expected number that are followed, for maxima that a coarse grid misjudges."""

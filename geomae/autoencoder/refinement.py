@@ -40,7 +40,7 @@ def refine(
     tree: Tree,
     latents: Float[Tensor, "n m c"],
     *,
-    rounds: int = 3,
+    rounds: int = 5,
     steps: int = 12,
 ) -> Refined:
     """Gauss-Newton on |E(X) - z|^2 with the memberships of the drawn tree held fixed.
@@ -167,4 +167,4 @@ def _normal_solver(
 
 def _longest(step: Float[Tensor, "atoms 3"], batch: Tensor, n: int) -> Float[Tensor, " n"]:
     """Length of the longest step of an atom of each structure."""
-    return step.new_zeros(n).index_reduce(0, batch, step.norm(dim=1), "amax")
+    return step.new_zeros(n).scatter_reduce(0, batch, step.norm(dim=1), "amax")

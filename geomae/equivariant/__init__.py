@@ -10,8 +10,6 @@ from geomae.equivariant.coupling import paths_between as paths_between
 from geomae.equivariant.density import Density as Density
 from geomae.equivariant.depthwise import DepthwiseConvolution as DepthwiseConvolution
 from geomae.equivariant.flat import IrrepsError as IrrepsError
-from geomae.equivariant.flat import IrrepsIn as IrrepsIn
-from geomae.equivariant.flat import IrrepsOut as IrrepsOut
 from geomae.equivariant.flat import from_flat as from_flat
 from geomae.equivariant.flat import irreps_of as irreps_of
 from geomae.equivariant.flat import read_irreps as read_irreps
@@ -23,6 +21,8 @@ from geomae.equivariant.harmonics import derivative_matrices as derivative_matri
 from geomae.equivariant.harmonics import dim as dim
 from geomae.equivariant.harmonics import soften as soften
 from geomae.equivariant.harmonics import spherical_harmonics as spherical_harmonics
+from geomae.equivariant.irreps_layers import IrrepsIn as IrrepsIn
+from geomae.equivariant.irreps_layers import IrrepsOut as IrrepsOut
 from geomae.equivariant.layout import Layout as Layout
 from geomae.equivariant.linear import Linear as Linear
 from geomae.equivariant.norm import Dropout as Dropout
@@ -32,3 +32,4 @@ from geomae.equivariant.quadrature import sphere_quadrature as sphere_quadrature
 from geomae.equivariant.radial import RadialBasis as RadialBasis
 from geomae.equivariant.radial import polynomial_envelope as polynomial_envelope
 from geomae.equivariant.tensor_product import TensorProduct as TensorProduct
+from geomae.equivariant.wigner import wigner_matrices as wigner_matrices

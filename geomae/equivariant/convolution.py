@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from geomae.equivariant.coupling import EdgeCoupling, EdgeKernel, PairKernel
+from geomae.equivariant.coupling import EdgeCoupling, EdgeKernel, EdgeRows, PairKernel
 from geomae.equivariant.layout import Layout
-from geomae.equivariant.slots import Slots, slots_by
 
 
 @dataclass(frozen=True)
@@ -92,14 +91,20 @@ class Convolution(nn.Module):
             n_targets: number of targets; one without edges gets zeros.
         """
         self._check(kernel)
-        table = slots_by(edges[0], features.shape[0])
-        if self.groups:
-            messages = self._group_messages(features, kernel, table)
-        else:
-            messages = self._messages(features, kernel, table)
-        zeros = messages.new_zeros(n_targets, *messages.shape[1:])
-        summed = zeros.index_add(0, edges[1][table.edge], messages)
-        return self.layout_out.unflatten(summed * self.scale)
+        rows = kernel.rows(edges, features.shape[0], with_radial=not self.groups)
+        radial = rows.table.spread(kernel.radial)[:, None, :, None] if self.groups else None
+        mixed, places = self._mixed(features), rows.places(n_targets)
+        parts = []
+        for number, size in enumerate(self.layout_out.sizes):
+            # the last row takes what free slots hold
+            part = features.new_zeros(n_targets + 1, size, self.channels_out)
+            if mixed[number]:
+                messages = self._messages(number, rows, torch.cat(mixed[number], 1))
+                if radial is not None:
+                    messages = (messages.unflatten(2, (self.n_radial, -1)) * radial).flatten(2)
+                part = part.index_add(0, places, messages)
+            parts.append(part[:n_targets])
+        return self.layout_out.unflatten(torch.cat(parts, 1) * self.scale)
 
     def dense(
         self, features: Float[Tensor, "structures sources *parity m_in c_in"], kernel: PairKernel
@@ -151,7 +156,12 @@ class Convolution(nn.Module):
             mixed = (inputs[route.source].flatten(0, 1) @ weight).view(n, -1, width)
             sums[route.target] = add_bmm(sums[route.target], kernel.blocks[route.path], mixed)
         n_targets = kernel.radial.shape[1]
-        return [part.unflatten(1, (n_targets, -1)) for part in sums if part is not None]
+        return [
+            inputs[0].new_zeros(n, n_targets, size, width)
+            if part is None
+            else part.unflatten(1, (n_targets, -1))
+            for part, size in zip(sums, self.layout_out.sizes, strict=True)
+        ]
 
     def _group_dense(self, inputs: list[Tensor], kernel: PairKernel) -> list[Tensor]:
         """The same for channel groups. Channels come first here: rows of the small products."""
@@ -164,44 +174,31 @@ class Convolution(nn.Module):
             grouped = mixed.view(n * self.n_radial, width, -1)
             sums[route.target] = add_bmm(sums[route.target], grouped, block)
         return [
-            part.view(n, self.channels_out, n_targets, -1).permute(0, 2, 3, 1)
-            for part in sums
-            if part is not None
+            inputs[0].new_zeros(n, n_targets, size, self.channels_out)
+            if part is None
+            else part.view(n, self.channels_out, n_targets, -1).permute(0, 2, 3, 1)
+            for part, size in zip(sums, self.layout_out.sizes, strict=True)
         ]
 
-    def _messages(self, features: Tensor, kernel: EdgeKernel, table: Slots) -> Tensor:
-        """What goes along each edge `[edges, out, channels]`, in the table's order."""
-        inputs = self.layout_in.split(features)
-        sums: list[Tensor | None] = [None] * self.layout_out.multiplets
+    def _mixed(self, features: Tensor) -> list[list[Tensor]]:
+        """For each multiplet of the result what its routes bring, `[sources, in, channels]`.
+
+        Where every channel sees all radial functions, `in` counts components times those.
+        """
+        n, inputs = features.shape[0], self.layout_in.split(features)
+        mixed: list[list[Tensor]] = [[] for _ in range(self.layout_out.multiplets)]
         for route, weight in zip(self.routes, self.weight.unbind(0), strict=True):
-            source = inputs[route.source].reshape(-1, self.channels_in)
-            mixed = (source @ weight).view(features.shape[0], -1, self.channels_out)
-            block = self._rows(kernel.blocks[route.path], table)
-            sums[route.target] = add_bmm(
-                sums[route.target], block, mixed.index_select(0, table.point)
-            )
-        return self._edges(sums, table)
+            source = inputs[route.source]
+            shape = (n, source.shape[1] * (1 if self.groups else self.n_radial), self.channels_out)
+            mixed[route.target].append((source.flatten(0, 1) @ weight).view(shape))
+        return mixed
 
-    def _group_messages(self, features: Tensor, kernel: EdgeKernel, table: Slots) -> Tensor:
-        """The same for channel groups: the radial function comes last, once for all paths."""
-        inputs = self.layout_in.split(features)
-        sums: list[Tensor | None] = [None] * self.layout_out.multiplets
-        for route, weight in zip(self.routes, self.weight.unbind(0), strict=True):
-            mixed = (inputs[route.source] @ weight).index_select(0, table.point)
-            block = self._rows(kernel.angular[route.path], table)
-            sums[route.target] = add_bmm(sums[route.target], block, mixed)
-        grouped = self._edges(sums, table).unflatten(-1, (self.n_radial, -1))
-        return (grouped * kernel.radial[table.edge][:, None, :, None]).flatten(-2)
-
-    def _rows(self, block: Tensor, table: Slots) -> Float[Tensor, "rows slots_out m"]:
-        """Blocks of the edges of a row under each other."""
-        return table.spread(block).view(table.n_rows, -1, block.shape[-1])
-
-    def _edges(self, sums: list[Tensor | None], table: Slots) -> Float[Tensor, "edges m c"]:
-        """Multiplets of rows, joined, as what goes along each edge."""
-        n_slots = table.n_rows * table.width
-        parts = [part.view(n_slots, -1, part.shape[-1]) for part in sums if part is not None]
-        return table.collect(torch.cat(parts, 1))
+    def _messages(self, number: int, rows: EdgeRows, mixed: Tensor) -> Float[Tensor, "slots m c"]:
+        """What goes along each edge into one multiplet of the result."""
+        block = rows.blocks[number % (self.layout_out.lmax + 1)]
+        messages = torch.bmm(block, rows.at_rows(mixed))
+        size = self.layout_out.sizes[number]
+        return messages.view(len(rows.table.content), size, self.channels_out)
 
 
 def add_bmm(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:

@@ -1,16 +1,17 @@
 """How degrees couple, and the kernel that carries it along edges: geometry only, no weights."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from e3nn import o3
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geomae.equivariant.constants import Constant
 from geomae.equivariant.harmonics import dim
+from geomae.equivariant.slots import Slots, slots_by
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,32 @@ def paths_between(
 
 
 @dataclass(frozen=True)
+class EdgeRows:
+    """Blocks of single edges, those of a source under each other: for sums as matrix products.
+
+    Attributes:
+        edges: the edges that it was made for.
+        table: where each edge is.
+        blocks: for each degree of the result `[rows, slots * out, in]` or, with radial functions,
+            `[rows, slots * out, in * radial]`, where `in` counts the components of all paths
+            that end in the degree, in their order; None for degrees that no path reaches.
+    """
+
+    edges: Int[Tensor, "2 edges"]
+    table: Slots
+    blocks: tuple[Tensor | None, ...]
+
+    def at_rows(self, values: Float[Tensor, "sources *rest"]) -> Float[Tensor, "rows *rest"]:
+        """Values of the sources of the rows."""
+        return values if self.table.whole else values.index_select(0, self.table.point)
+
+    def places(self, n_targets: int) -> Int[Tensor, " slots"]:
+        """Target of each slot; `n_targets` for free ones."""
+        target = self.table.spread(self.edges[1])
+        return target.masked_fill(~self.table.filled, n_targets)
+
+
+@dataclass(frozen=True)
 class EdgeKernel:
     """What carries features along single edges: geometry, no weights.
 
@@ -75,12 +102,37 @@ class EdgeKernel:
     coupling: "EdgeCoupling"
     angular: tuple[Tensor, ...]
     radial: Tensor
+    _rows: dict[bool, EdgeRows] = field(default_factory=dict, repr=False, compare=False)
 
-    @cached_property
-    def blocks(self) -> tuple[Tensor, ...]:
-        """For each path `[edges, out, in * radial]`: angular part times radial functions."""
-        radial = self.radial[:, None, None]
-        return tuple((block[..., None] * radial).flatten(2) for block in self.angular)
+    def rows(self, edges: Int[Tensor, "2 edges"], n_sources: int, *, with_radial: bool) -> EdgeRows:
+        """Blocks by source, kept for the next layer that asks with the same tensor of edges.
+
+        Args:
+            edges: (source, target).
+            n_sources: number of sources.
+            with_radial: multiply by the radial functions.
+        """
+        known = self._rows.get(with_radial)
+        if known is not None and known.edges is edges and known.table.n_points == n_sources:
+            return known
+        table = slots_by(edges[0], n_sources, slack=0.4)
+        with torch.enable_grad():
+            blocks = [
+                self._block(degree, table, with_radial)
+                for degree in range(self.coupling.degrees[2] + 1)
+            ]
+        self._rows[with_radial] = EdgeRows(edges, table, tuple(blocks))
+        return self._rows[with_radial]
+
+    def _block(self, degree: int, table: Slots, with_radial: bool) -> Tensor | None:
+        """Block of one degree of the result, None if no path reaches it."""
+        numbers = self.coupling.paths_into(degree)
+        if not numbers:
+            return None
+        block = table.spread(torch.cat([self.angular[number] for number in numbers], 2))
+        if with_radial:
+            block = (block[..., None] * table.spread(self.radial)[:, None, None]).flatten(2)
+        return block.view(table.n_rows, table.width * (2 * degree + 1), block.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -103,19 +155,21 @@ class PairKernel:
     def blocks(self) -> tuple[Tensor, ...]:
         """For each path `[structures, targets * out, sources * in * radial]`."""
         radial = self.radial[:, :, None, :, None]
-        return tuple(
-            (block[..., None] * radial).contiguous().flatten(3).flatten(1, 2)
-            for block in self.angular
-        )
+        with torch.enable_grad():
+            return tuple(
+                (block[..., None] * radial).contiguous().flatten(3).flatten(1, 2)
+                for block in self.angular
+            )
 
     @cached_property
     def group_blocks(self) -> tuple[Tensor, ...]:
         """For each path `[structures * groups, targets * out, sources * in]`."""
         radial = self.radial.permute(0, 3, 1, 2).contiguous()[:, :, :, None, :, None]
-        return tuple(
-            (block[:, None] * radial).contiguous().flatten(4).flatten(2, 3).flatten(0, 1)
-            for block in self.angular
-        )
+        with torch.enable_grad():
+            return tuple(
+                (block[:, None] * radial).contiguous().flatten(4).flatten(2, 3).flatten(0, 1)
+                for block in self.angular
+            )
 
 
 class EdgeCoupling:
@@ -192,6 +246,10 @@ class EdgeCoupling:
             )
             for path, table in zip(self.paths, self._tables, strict=True)
         ]
+
+    def paths_into(self, degree: int) -> list[int]:
+        """Numbers of the paths that end in a degree."""
+        return [n for n, path in enumerate(self.paths) if path.degree_out == degree]
 
     def coefficients(self, number: int) -> Float[Tensor, "filter out in"]:
         """Coefficients of one path, float64, such that all paths together give size 1."""

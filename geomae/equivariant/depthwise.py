@@ -82,6 +82,8 @@ class DepthwiseConvolution(nn.Module):
             n_targets: number of targets; one without edges gets zeros.
         """
         source, target = edges
+        if not len(source):
+            return features.new_zeros(n_targets, self.layout_out.components, self.channels)
         weight = self.weight.T.repeat_interleave(self.channels // self.groups, 1)
         share = radial.repeat_interleave(self.channels // self.groups, 1)[:, None]
         if n_targets <= features.shape[0]:

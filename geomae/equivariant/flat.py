@@ -20,9 +20,11 @@ def irreps_of(layout: Layout, channels: int) -> o3.Irreps:
     `8x0e + 8x1e + 8x0o + 8x1o`.
     """
     degrees = range(layout.lmax + 1)
-    if not layout.parity:
-        return o3.Irreps([(channels, (degree, (-1) ** degree)) for degree in degrees])
-    return o3.Irreps([(channels, (degree, p)) for p in (1, -1) for degree in degrees])
+    if layout.parity:
+        kinds = [f"{degree}{sign}" for sign in "eo" for degree in degrees]
+    else:
+        kinds = [f"{degree}{'eo'[degree % 2]}" for degree in degrees]
+    return read_irreps(" + ".join(f"{channels}x{kind}" for kind in kinds))
 
 
 def to_flat(
@@ -44,7 +46,7 @@ def to_flat(
     layout = Layout(round(features.shape[-2] ** 0.5) - 1, parity)
     blocks = layout.split(features)
     parts, taken = [], [0] * layout.multiplets
-    for mul, number in _multiplets(irreps, layout):
+    for mul, number in multiplets_of(irreps, layout):
         start, taken[number] = taken[number], taken[number] + mul
         parts.append(blocks[number][..., start : start + mul].transpose(1, 2).flatten(1))
     _check_channels(irreps, taken, features.shape[-1])
@@ -72,117 +74,13 @@ def from_flat(
     Raises:
         IrrepsError: if the values or the result have no room for the irreps.
     """
-    layout = Layout(_lmax(irreps) if lmax is None else lmax, parity)
-    blocks = _gather(flat, irreps, layout)
+    layout = Layout(lmax_of(irreps) if lmax is None else lmax, parity)
+    blocks = gather(flat, irreps, layout)
     widths = [block.shape[2] for block in blocks]
     channels = max(widths, default=0) if channels is None else channels
     _check_channels(irreps, widths, channels)
     padded = [nn.functional.pad(block, (0, channels - block.shape[2])) for block in blocks]
     return layout.unflatten(torch.cat(padded, 1))
-
-
-class IrrepsIn(nn.Module):
-    """Takes features of any irreps into the core's layout, by one learned matrix a multiplet.
-
-    Kinds of irreps that the input lacks are zero in the result.
-
-    Args:
-        irreps: of the input, in e3nn's flat layout, for example `4x0e + 1x1o + 1x2e`.
-        channels: channels of the result.
-        lmax: highest degree of the result; that of the irreps by default.
-        parity: give the result an axis for both parities.
-        bias: learned shift of the even scalars, if the irreps have any.
-
-    Raises:
-        IrrepsError: if the irreps have degrees or parities without a place in the result.
-    """
-
-    def __init__(
-        self,
-        irreps: str | o3.Irreps,
-        channels: int,
-        *,
-        lmax: int | None = None,
-        parity: bool = False,
-        bias: bool = True,
-    ):
-        super().__init__()
-        self.irreps, self.channels = read_irreps(irreps), channels
-        self.layout = Layout(_lmax(irreps) if lmax is None else lmax, parity)
-        self.widths = [0] * self.layout.multiplets
-        for mul, number in _multiplets(self.irreps, self.layout):
-            self.widths[number] += mul
-        self.weight = nn.ParameterDict(
-            {
-                str(number): nn.Parameter(torch.randn(width, channels) * width**-0.5)
-                for number, width in enumerate(self.widths)
-                if width
-            }
-        )
-        scalars = bias and self.widths[0] > 0
-        self.bias = nn.Parameter(torch.zeros(channels)) if scalars else None
-
-    def forward(self, flat: Float[Tensor, "n flat"]) -> Float[Tensor, "n *parity m c"]:
-        blocks = _gather(flat, self.irreps, self.layout)
-        parts = [
-            block @ self.weight[str(number)]
-            if self.widths[number]
-            else block.new_zeros(*block.shape[:2], self.channels)
-            for number, block in enumerate(blocks)
-        ]
-        if self.bias is not None:
-            parts[0] = parts[0] + self.bias
-        return self.layout.unflatten(torch.cat(parts, 1))
-
-    def extra_repr(self) -> str:
-        return f"{self.irreps} -> {self.channels}, {self.layout}, bias={self.bias is not None}"
-
-
-class IrrepsOut(nn.Module):
-    """Reads any irreps from features, each multiplet a learned mixture of the channels.
-
-    Args:
-        channels: channels of the features.
-        lmax: highest degree of the features.
-        irreps: of the result, in e3nn's flat layout.
-        parity: features have both parities, `[n, 2, components, channels]`.
-        bias: learned shift of the even scalars, if the irreps have any.
-
-    Raises:
-        IrrepsError: if the irreps have degrees or parities that the features lack.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        lmax: int,
-        irreps: str | o3.Irreps,
-        *,
-        parity: bool = False,
-        bias: bool = True,
-    ):
-        super().__init__()
-        self.channels, self.layout = channels, Layout(lmax, parity)
-        self.irreps = read_irreps(irreps)
-        self.parts = _multiplets(self.irreps, self.layout)
-        self.weight = nn.ParameterList(
-            nn.Parameter(torch.randn(channels, mul) * channels**-0.5) for mul, _ in self.parts
-        )
-        self.scalars = sum(mul for mul, number in self.parts if number == 0)
-        self.bias = nn.Parameter(torch.zeros(self.scalars)) if bias and self.scalars else None
-
-    def forward(self, features: Float[Tensor, "n *parity m c"]) -> Float[Tensor, "n flat"]:
-        blocks = self.layout.split(features)
-        result, used = [], 0
-        for (mul, number), weight in zip(self.parts, self.weight, strict=True):
-            part = blocks[number] @ weight
-            if number == 0 and self.bias is not None:
-                part, used = part + self.bias[used : used + mul], used + mul
-            result.append(part.transpose(1, 2).flatten(1))
-        return torch.cat(result, 1) if result else features.new_zeros(features.shape[0], 0)
-
-    def extra_repr(self) -> str:
-        return f"{self.channels}, {self.layout} -> {self.irreps}, bias={self.bias is not None}"
 
 
 def read_irreps(irreps: str | o3.Irreps) -> o3.Irreps:
@@ -192,17 +90,17 @@ def read_irreps(irreps: str | o3.Irreps) -> o3.Irreps:
         IrrepsError: if the string can't be read.
     """
     try:
-        return o3.Irreps(irreps)
+        return o3.Irreps(irreps)  # pyright: ignore[reportReturnType]
     except (ValueError, AssertionError, TypeError) as error:
         raise IrrepsError(f"can't read irreps {irreps!r}, expected '4x0e + 1x1o', say") from error
 
 
-def _lmax(irreps: str | o3.Irreps) -> int:
+def lmax_of(irreps: str | o3.Irreps) -> int:
     """Highest degree; 0 if there are none."""
     return max((ir.l for mul, ir in read_irreps(irreps) if mul), default=0)
 
 
-def _multiplets(irreps: str | o3.Irreps, layout: Layout) -> list[tuple[int, int]]:
+def multiplets_of(irreps: str | o3.Irreps, layout: Layout) -> list[tuple[int, int]]:
     """Multiplicity of each part of the irreps, and number of its multiplet in the layout."""
     result = []
     for mul, ir in read_irreps(irreps):
@@ -217,7 +115,7 @@ def _multiplets(irreps: str | o3.Irreps, layout: Layout) -> list[tuple[int, int]
     return result
 
 
-def _gather(flat: Tensor, irreps: str | o3.Irreps, layout: Layout) -> list[Tensor]:
+def gather(flat: Tensor, irreps: str | o3.Irreps, layout: Layout) -> list[Tensor]:
     """Values of each multiplet of the layout, `[n, 2l + 1, multiplicity]`, which may be 0."""
     irreps = read_irreps(irreps)
     if flat.ndim != 2 or flat.shape[1] != irreps.dim:
@@ -226,7 +124,7 @@ def _gather(flat: Tensor, irreps: str | o3.Irreps, layout: Layout) -> list[Tenso
         )
     found: list[list[Tensor]] = [[] for _ in range(layout.multiplets)]
     parts = flat.split([mul * ir.dim for mul, ir in irreps], 1)
-    for part, (mul, number) in zip(parts, _multiplets(irreps, layout), strict=True):
+    for part, (mul, number) in zip(parts, multiplets_of(irreps, layout), strict=True):
         block = part.reshape(len(flat), mul, layout.sizes[number])
         found[number].append(block.transpose(1, 2))
     return [

@@ -47,6 +47,8 @@ def mean_shift(
         tolerance: length of the shift that ends a climb, as a fraction of sigma.
     """
     batch = torch.zeros_like(weights, dtype=torch.long) if batch is None else batch
+    if not len(positions):
+        return Modes(positions, batch.bool())
     points, mask = to_dense_batch(positions.double(), batch)
     masses, _ = to_dense_batch(weights.double(), batch)
     climbing, arrived = points / sigma, ~mask

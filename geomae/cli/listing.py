@@ -1,0 +1,65 @@
+"""`geomae models` and `geomae data`."""
+
+from typing import Annotated
+
+import typer
+
+
+def models() -> None:
+    """List the released models.
+
+    Example: geomae models
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from geomae.autoencoder import load, released_models
+    from geomae.data.elements import SYMBOLS
+
+    table = Table()
+    for column in ("model", "elements", "atoms", "latent", "parameters", "weights"):
+        table.add_column(column)
+    for name, path in released_models().items():
+        model = load(path)
+        components, channels = model.encoder.latent_shape
+        table.add_row(
+            name,
+            " ".join(SYMBOLS[z] for z in model.elements),
+            f"1 to {model.config.max_atoms}",
+            f"{components} x {channels}",
+            f"{sum(p.numel() for p in model.parameters()):,}",
+            str(path),
+        )
+    Console().print(table)
+
+
+def data(
+    source: Annotated[str | None, typer.Argument(help="A source or folder to look into.")] = None,
+    split: Annotated[str | None, typer.Option(help="Part of it.")] = None,
+    n: Annotated[int, typer.Option("-n", help="Structures to list.")] = 10,
+) -> None:
+    """List the data sources, or the first structures of one.
+
+    Example: geomae data qm9 --split test -n 5
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from geomae.cli.outputs import label_of
+    from geomae.data import load_source, source_names
+
+    if source is None:
+        Console().print("sources: " + ", ".join(source_names()) + ", or a folder of files")
+        return
+    table = Table()
+    for column in ("name", "formula", "atoms", "periodic", "properties"):
+        table.add_column(column)
+    for structure in load_source(source, split=split, n=n):
+        table.add_row(
+            label_of(structure),
+            structure.formula,
+            str(structure.n_atoms),
+            "yes" if structure.periodic else "no",
+            ", ".join(structure.properties),
+        )
+    Console().print(table)

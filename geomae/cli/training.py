@@ -1,0 +1,55 @@
+"""`geomae train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file: data, model and training.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the checkpoint and the log.")
+    ] = Path("runs/model"),
+    release: Annotated[
+        Path | None, typer.Option(help="Write the averaged weights here at the end.")
+    ] = None,
+) -> None:
+    """Train a model, or go on where the folder's checkpoint ends.
+
+    Ctrl-C saves and stops; the same command goes on.
+
+    Example: geomae train models/qm9/config.yaml -o runs/qm9
+    """
+    from rich import print as show
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from geomae.training.config import read_config
+    from geomae.training.run import release as write_release
+    from geomae.training.run import train as run
+
+    settings = read_config(config)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as bar:
+        task = bar.add_task("training", total=settings.training.steps)
+
+        def report(step: int, row: dict[str, float]) -> None:
+            speed = row["structures_per_second"]
+            label = f"loss {row['loss']:.4f}, {speed:.0f} structures/s"
+            bar.update(task, completed=step, description=label)
+
+        trainer = run(settings, output, report)
+    finished = trainer.step >= settings.training.steps
+    show(f"step {trainer.step} of {settings.training.steps}; the state is in {output}")
+    if release and finished:
+        write_release(trainer, release)
+        show(f"released weights in {release}")
+    elif release:
+        show("not released: the training is not over; the same command goes on")

@@ -1,0 +1,139 @@
+"""Polynomials that stand for signals around the vertices of a grid, to start Newton's method."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import pi
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geomae.equivariant.constants import Constant
+from geomae.equivariant.harmonics import spherical_harmonics
+from geomae.sphere.newton import ascent_step, move, tangent_frame
+from geomae.sphere.sphere_grid import sphere_grid
+
+DEGREE = 4
+TERMS = [(i, j) for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
+"""Powers of the two coordinates in each term."""
+
+STEPS = 3
+NODES = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Expansions:
+    """At each vertex, the polynomial of a signal in coordinates of the tangent plane.
+
+    Attributes:
+        directions: the vertices, `[g, 3]`.
+        table: takes coefficients of a signal to those of the polynomial, `[g, m, terms]`.
+        radius: unit of the coordinates.
+    """
+
+    directions: Constant
+    table: Constant
+    radius: float
+
+    @torch.no_grad()
+    def approach(
+        self,
+        coefficients: Float[Tensor, "n m"],
+        signal: Int[Tensor, " p"],
+        vertex: Int[Tensor, " p"],
+    ) -> Float[Tensor, "p 3"]:
+        """Maxima of the polynomials around the vertices, or places on the way to them.
+
+        Args:
+            coefficients: of signals of norm 1.
+            signal, vertex: sorted by vertex.
+        """
+        polynomials = self._polynomials(coefficients, signal, vertex)
+        directions = self.directions(coefficients)[vertex]
+        ends = [
+            _climb(polynomial.T.contiguous(), start.T.contiguous(), self.radius)
+            for polynomial, start in zip(
+                polynomials.split(8192), directions.split(8192), strict=True
+            )
+        ]
+        return torch.cat(ends) if ends else directions
+
+    def _polynomials(self, coefficients: Tensor, signal: Tensor, vertex: Tensor) -> Tensor:
+        """`[p, terms]`, by one product for each vertex where many share it."""
+        table, rows = self.table(coefficients), coefficients.index_select(0, signal)
+        vertices, counts = torch.unique_consecutive(vertex, return_counts=True)
+        result = rows.new_empty(len(rows), len(TERMS))
+        if len(vertex) < 4 * len(vertices):
+            for here, row, out in zip(
+                vertex.split(512), rows.split(512), result.split(512), strict=True
+            ):
+                torch.bmm(row[:, None], table.index_select(0, here), out=out[:, None])
+            return result
+        sizes = counts.tolist()
+        blocks = zip(vertices.tolist(), rows.split(sizes), result.split(sizes), strict=True)
+        for here, block, out in blocks:
+            torch.mm(block, table[here], out=out)
+        return result
+
+
+def _climb(polynomial: Tensor, starts: Tensor, radius: float) -> Tensor:
+    """Newton's method on polynomials `[terms, p]`, from the origin of the tangent plane."""
+    s = t = torch.zeros_like(polynomial[0])
+    floor = 1e-4
+    for _ in range(STEPS):
+        gradient, hessian = _derivatives(polynomial, s, t)
+        one, two = ascent_step(gradient, hessian, floor)
+        shrink = (0.5 / torch.hypot(one, two).clamp(min=0.5)).clamp(max=1)
+        s, t = s + one * shrink, t + two * shrink
+    shrink = 1.2 / torch.hypot(s, t).clamp(min=1.2)
+    s, t = s * shrink * radius, t * shrink * radius
+    return move(starts, tangent_frame(starts), s, t).T
+
+
+def _derivatives(
+    polynomial: Tensor, s: Tensor, t: Tensor
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Gradient and Hessian of polynomials at (s, t)."""
+    powers_s, powers_t = [torch.ones_like(s)], [torch.ones_like(t)]
+    for _ in range(DEGREE - 1):
+        powers_s.append(powers_s[-1] * s)
+        powers_t.append(powers_t[-1] * t)
+    monomials = {(i, j): powers_s[i] * powers_t[j] for i, j in TERMS if i + j < DEGREE}
+    sums = [torch.zeros_like(s) for _ in range(5)]
+    for coefficient, (i, j) in zip(polynomial, TERMS, strict=True):
+        shares = (
+            (i, i - 1, j),
+            (j, i, j - 1),
+            (i * (i - 1), i - 2, j),
+            (i * j, i - 1, j - 1),
+            (j * (j - 1), i, j - 2),
+        )
+        for total, (factor, a, b) in zip(sums, shares, strict=True):
+            if factor:
+                total.addcmul_(coefficient, monomials[a, b], value=factor)
+    return (sums[0], sums[1]), (sums[2], sums[3], sums[4])
+
+
+@lru_cache(maxsize=8)
+def expansions(frequency: int, lmax: int) -> Expansions:
+    """Expansions of signals up to degree `lmax` around the vertices of a grid; made once.
+
+    Least squares over a disc that reaches past the neighbours' bisectors.
+    """
+    grid = sphere_grid(frequency)
+    radius = 0.75 * grid.spacing
+    index = torch.arange(NODES, dtype=torch.float64) + 0.5
+    # Dense at the rim, as polynomials want it; the golden angle spreads the nodes around.
+    distance, angle = torch.sin(index / NODES * pi / 2), index * pi * (5**0.5 - 1)
+    s, t = distance * torch.cos(angle), distance * torch.sin(angle)
+    fit = torch.linalg.pinv(torch.stack([s**i * t**j for i, j in TERMS], 1))
+    table = torch.cat(
+        [_fitted(part, s * radius, t * radius, fit, lmax) for part in grid.directions.split(256)]
+    )
+    return Expansions(Constant(grid.directions), Constant(table.float()), radius)
+
+
+def _fitted(vertices: Tensor, s: Tensor, t: Tensor, fit: Tensor, lmax: int) -> Tensor:
+    frame = torch.stack(tangent_frame(vertices.T.contiguous()))
+    nodes = vertices[:, None] + torch.einsum("xn,xcg->gnc", torch.stack([s, t]), frame)
+    return torch.einsum("kn,gnm->gmk", fit, spherical_harmonics(lmax, nodes))

@@ -1,0 +1,231 @@
+"""Peaks of signals on the sphere: all local maxima, to the rounding of the precision."""
+
+from dataclasses import dataclass, fields
+from math import cos, radians, sin
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geomae.sphere.ascent import is_repeated
+from geomae.sphere.expansion import expansions
+from geomae.sphere.newton import (
+    Stationary,
+    ascent_step,
+    climb_on_sphere,
+    curvature_floor,
+    tangent,
+)
+from geomae.sphere.ridges import one_of_each_ridge
+from geomae.sphere.series import lmax_of, scaled_parts, series
+from geomae.sphere.sphere_grid import sampled_harmonics
+
+@dataclass(frozen=True)
+class SpherePeaks:
+    """Local maxima of signals on the sphere, sorted by signal, then by falling value.
+
+    Attributes:
+        directions: unit vectors, `[p, 3]`.
+        values: of the signal there, `[p]`.
+        curvatures: eigenvalues of the Hessian on the sphere, ascending, `[p, 2]`.
+        signal: signal that each belongs to, `[p]`.
+        degenerate: a curvature vanishes, so that the maximum isn't (or not well) determined as a
+            point; a ridge of equal height, such as a ring, is represented by one of its
+            points, which has no meaning beyond that, `[p]`.
+        constant: of each signal: it has no peaks, being the same in all directions, `[n]`.
+    """
+
+    directions: Float[Tensor, "p 3"]
+    values: Float[Tensor, " p"]
+    curvatures: Float[Tensor, "p 2"]
+    signal: Int[Tensor, " p"]
+    degenerate: Bool[Tensor, " p"]
+    constant: Bool[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.signal)
+
+    @property
+    def n_signals(self) -> int:
+        return len(self.constant)
+
+    @property
+    def counts(self) -> Int[Tensor, " n"]:
+        """Number of peaks of each signal."""
+        return torch.bincount(self.signal, minlength=self.n_signals)
+
+    def split(self) -> list["SpherePeaks"]:
+        """The peaks of each signal by itself."""
+        starts = torch.cumsum(self.counts, 0) - self.counts
+        parts = []
+        for number, (start, count) in enumerate(
+            zip(starts.tolist(), self.counts.tolist(), strict=True)
+        ):
+            own = {f.name: getattr(self, f.name)[start : start + count] for f in fields(self)}
+            own |= {"signal": own["signal"] - number, "constant": self.constant[number : number + 1]}
+            parts.append(SpherePeaks(**own))
+        return parts
+
+
+def find_peaks(
+    coefficients: Float[Tensor, "n m"],
+    *,
+    relative_threshold: float | None = 0.4,
+    min_separation: float = 0.0,
+) -> SpherePeaks:
+    """The peaks of signals on the sphere.
+
+    Signals are evaluated on a fixed grid, several directions for each of their waves; what is
+    higher there than its neighbours climbs to the maximum by Newton's method. The result is
+    equivariant under rotations and reflections as long as each maximum has its grid point (of
+    random signals 99.7 % of all maxima have, those that lack one being the shallow ones). Nothing
+    is random, no signal sees another.
+
+    `directions` and `values` carry gradients to the coefficients, by the implicit function theorem
+    and to first order. The direction of a degenerate peak carries none.
+
+    Args:
+        coefficients: of each signal, 'component' harmonics of all degrees 0 to lmax.
+        relative_threshold: least height above the signal's mean, as a fraction of that of the
+            highest peak; None for all maxima. The default is above the side lobes of one
+            delta function, whatever its degree.
+        min_separation: a peak within this angle of a higher one is dropped, in degrees.
+
+    Raises:
+        ValueError: if the coefficients don't have the shape said, or a limit is out of range.
+    """
+    if coefficients.ndim != 2 or not coefficients.is_floating_point():
+        raise ValueError(
+            f"expected floating-point coefficients [n, (lmax + 1)^2], got "
+            f"{list(coefficients.shape)} of {coefficients.dtype}"
+        )
+    if not 0 <= min_separation <= 180 or (relative_threshold or 0) > 1:
+        raise ValueError(
+            f"expected min_separation in [0, 180] degrees and relative_threshold of at most 1, "
+            f"got {min_separation} and {relative_threshold}"
+        )
+    with torch.no_grad():
+        peaks = _search(coefficients.detach(), relative_threshold, radians(min_separation))
+    if torch.is_grad_enabled() and coefficients.requires_grad:
+        return follow_peaks(coefficients, peaks)
+    return peaks
+
+
+def _search(coefficients: Tensor, threshold: float | None, separation: float) -> SpherePeaks:
+    lmax = lmax_of(coefficients)
+    epsilon = torch.finfo(coefficients.dtype).eps
+    mean, above = coefficients[:, 0], coefficients[:, 1:]
+    scale = coefficients.abs().amax(1, keepdim=True)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    size = (above / scale).norm(dim=1) * scale[:, 0]
+    constant = size <= 64 * epsilon * mean.abs()
+    unit = coefficients / torch.where(constant, torch.ones_like(size), size)[:, None]
+    unit[:, 0] = 0
+    unit[constant] = 0
+    alive = torch.nonzero(~constant)[:, 0]
+    frequency = max(4, (3 if threshold is None else 2) * lmax)
+    signal, starts = _starts(unit[alive], lmax, frequency, threshold)
+    spacing = sampled_harmonics(frequency, lmax).grid.spacing
+    ends = climb_on_sphere(unit, starts, alive[signal], reach=spacing)
+    floor = curvature_floor(lmax, epsilon)
+    ends = ends[ends.converged & (ends.curvatures[:, 1] <= floor)]
+    ends = _highest(ends, len(coefficients), threshold)
+    kept = _distinct(ends, unit, spacing, separation, floor)
+    ends = ends[kept]
+    own = size[ends.signal]
+    return SpherePeaks(
+        ends.directions,
+        ends.values * own + mean[ends.signal],
+        ends.curvatures * own[:, None],
+        ends.signal,
+        ends.curvatures[:, 1] > -floor,
+        constant,
+    )
+
+
+def _starts(
+    unit: Tensor, lmax: int, frequency: int, threshold: float | None
+) -> tuple[Tensor, Tensor]:
+    """Signals and directions close to their maxima, from the grid."""
+    sampled = sampled_harmonics(frequency, lmax)
+    rough = unit.float()
+    # A maximum lies within this of a vertex, and falls no faster than the cosine of lmax times it.
+    reach = 0.6 * sampled.grid.spacing
+    margin = 1 - cos(lmax * reach)
+    signal, vertex = sampled.maxima(rough, threshold, margin)
+    order = torch.argsort(vertex, stable=True)
+    signal, vertex = signal[order], vertex[order]
+    starts = expansions(frequency, lmax).approach(rough, signal, vertex).to(unit.dtype)
+    return signal, torch.nn.functional.normalize(starts, dim=1)
+
+
+def _highest(ends: Stationary, n: int, threshold: float | None) -> Stationary:
+    """Those that are high enough, sorted by signal, then by falling value."""
+    if threshold is not None:
+        top = ends.values.new_full((n,), -torch.inf)
+        top = top.scatter_reduce(0, ends.signal, ends.values, "amax")
+        ends = ends[ends.values >= threshold * top[ends.signal]]
+    order = torch.argsort(ends.values, descending=True, stable=True)
+    return ends[order[torch.argsort(ends.signal[order], stable=True)]]
+
+
+def _distinct(
+    ends: Stationary, unit: Tensor, spacing: float, separation: float, floor: float
+) -> Int[Tensor, " kept"]:
+    """Which to keep of those that coincide, lie on one ridge, or are too close."""
+    kept = torch.nonzero(~is_repeated(ends.directions, ends.signal, spacing / 20))[:, 0]
+    flat = kept[ends.curvatures[kept, 1] > -floor]
+    if len(flat):
+        dropped = flat[~one_of_each_ridge(unit, ends[flat], spacing / 2, floor)]
+        kept = kept[~torch.isin(kept, dropped)]
+    if separation > 0:
+        kept = kept[_apart(ends.directions[kept], ends.signal[kept], separation)]
+    return kept
+
+
+def _apart(directions: Tensor, signal: Tensor, separation: float) -> Bool[Tensor, " p"]:
+    """Whether no higher peak that is itself kept lies within the angle."""
+    pairs = []
+    later = torch.arange(len(signal), device=signal.device)
+    for offset in range(1, len(signal)):
+        later = later[later >= offset]
+        later = later[signal[later] == signal[later - offset]]
+        if not len(later):
+            break
+        gap = (directions[later] - directions[later - offset]).norm(dim=1)
+        close = later[gap < 2 * sin(separation / 2)]
+        pairs.append(torch.stack([close - offset, close]))
+    kept = torch.ones_like(signal, dtype=torch.bool)
+    if pairs:
+        higher, lower = torch.cat(pairs, 1)
+        while True:
+            now = torch.ones_like(kept)
+            now[lower[kept[higher]]] = False
+            if torch.equal(now, kept):
+                break
+            kept = now
+    return kept
+
+
+def follow_peaks(coefficients: Float[Tensor, "n m"], peaks: SpherePeaks) -> SpherePeaks:
+    """The same peaks, differentiable in the coefficients.
+
+    A maximum moves by `d direction = -H^-1 d gradient`; its value changes as the signal does at
+    a fixed direction. First derivatives only.
+
+    Args:
+        coefficients: those in which the peaks were found, attached to a graph.
+        peaks: of them.
+    """
+    parts = scaled_parts(coefficients).T.index_select(1, peaks.signal)
+    fixed = peaks.directions.detach().T
+    jet = series(parts, fixed)
+    local = tangent(fixed, jet)
+    hessian = tuple(part.detach() for part in local.hessian)
+    s1, s2 = ascent_step(local.gradient, hessian, torch.finfo(fixed.dtype).tiny)
+    step = local.frame[0] * (s1 - s1.detach()) + local.frame[1] * (s2 - s2.detach())
+    moved = fixed + torch.where(peaks.degenerate, torch.zeros_like(step), step)
+    values = peaks.values.detach() + (jet.value - jet.value.detach())
+    return SpherePeaks(
+        moved.T, values, peaks.curvatures, peaks.signal, peaks.degenerate, peaks.constant
+    )
