@@ -217,7 +217,10 @@ def main() -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(f"peak memory of all: {memory:.0f} MiB")
     if args.json:
-        setting = vars(args) | {"torch": torch.__version__, "machine": platform.processor()}
+        setting = vars(args) | {
+            "torch": torch.__version__,
+            "machine": platform.processor() or platform.machine(),
+        }
         with open(args.json, "w") as file:
             json.dump({"setting": setting, "results": [asdict(r) for r in results]}, file, indent=1)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from geomae.data.sources.tetris import structures
 from geomae.equivariant import (
     Convolution,
     EdgeCoupling,
@@ -22,23 +23,14 @@ from geomae.equivariant import (
     spherical_harmonics,
 )
 
-PIECES = {
-    "right hand": [[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 1, 0]],
-    "left hand": [[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, -1, 0]],
-    "square": [[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]],
-    "line": [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 0, 3]],
-    "corner": [[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]],
-    "L": [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0]],
-    "T": [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 1]],
-    "zigzag": [[0, 0, 0], [1, 0, 0], [1, 1, 0], [2, 1, 0]],
-}
 CUTOFF = 2.5
 N_RADIAL = 3
 
 
 def pieces() -> tuple[list[str], Tensor]:
     """Names and positions `[8, 4, 3]` of the pieces; the first two are mirror images."""
-    return list(PIECES), torch.tensor(list(PIECES.values()), dtype=torch.float64)
+    loaded = structures()
+    return [piece.name for piece in loaded], torch.stack([piece.positions for piece in loaded])
 
 
 def random_rotations(n: int, generator: torch.Generator) -> Tensor:
@@ -183,7 +175,8 @@ def main() -> None:
     for name, share in zip(names, named.tolist(), strict=True):
         print(f"{name:>12}  {100 * share:6.1f} %  of {arguments.rotations} rotations")
     mirrored = model(Pairs((positions * torch.tensor([-1.0, 1, 1])).float())).argmax(1)
-    print(f"in a mirror, {names[0]} and {names[1]} are named", *(names[k] for k in mirrored[:2]))
+    print(f"in a mirror, {names[0]} and {names[1]} are named", end=" ")
+    print(" and ".join(names[k] for k in mirrored[:2]))
     with torch.no_grad():
         logits = model(Pairs(positions.float()))
     draw(names, positions, logits, arguments.output / "tetris_classifier.png")

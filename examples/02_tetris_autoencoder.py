@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from geomae.data.sources.tetris import structures
 from geomae.equivariant import dim, spherical_harmonics
 from geomae.pooling import (
     DisplacementBloom,
@@ -31,16 +32,6 @@ from geomae.pooling import (
 )
 from geomae.pooling.pool import merge
 
-PIECES = {
-    "right hand": [[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 1, 0]],
-    "left hand": [[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, -1, 0]],
-    "square": [[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]],
-    "line": [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 0, 3]],
-    "corner": [[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]],
-    "L": [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0]],
-    "T": [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 1]],
-    "zigzag": [[0, 0, 0], [1, 0, 0], [1, 1, 0], [2, 1, 0]],
-}
 VERSIONS = ("hubs", "between")
 SIZES = {"lmax": 4, "channels": 64, "n_radial": 8, "lmax_filter": 4, "cutoff": 3.5}
 OWN = 0.05
@@ -49,7 +40,8 @@ OWN = 0.05
 
 def pieces() -> tuple[list[str], Tensor]:
     """Names and positions `[8, 4, 3]` of the pieces."""
-    return list(PIECES), torch.tensor(list(PIECES.values()), dtype=torch.float64)
+    loaded = structures()
+    return [piece.name for piece in loaded], torch.stack([piece.positions for piece in loaded])
 
 
 class TetrisAutoencoder(nn.Module):

@@ -39,15 +39,15 @@ class Structure(Data):
     ):
         super().__init__()
         if numbers is not None:
-            self.numbers = torch.as_tensor(np.asarray(numbers), dtype=torch.long).reshape(-1)
+            self.numbers = torch.as_tensor(np.array(numbers), dtype=torch.long).reshape(-1)
         if positions is not None:
-            array = torch.as_tensor(np.asarray(positions), dtype=torch.float64)
+            array = torch.as_tensor(np.array(positions), dtype=torch.float64)
             self.positions = array.reshape(-1, 3)
         if cell is not None:
-            self.cell = torch.as_tensor(np.asarray(cell), dtype=torch.float64).reshape(1, 3, 3)
+            self.cell = torch.as_tensor(np.array(cell), dtype=torch.float64).reshape(1, 3, 3)
             pbc = True if pbc is None else pbc
         if pbc is not None:
-            flags = torch.as_tensor(np.asarray(pbc), dtype=torch.bool)
+            flags = torch.as_tensor(np.array(pbc), dtype=torch.bool)
             self.pbc = flags.expand(3).reshape(1, 3).clone()
         for key, value in properties.items():
             self[key] = value

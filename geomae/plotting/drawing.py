@@ -47,7 +47,7 @@ def element_style(number: int) -> dict[str, str | float]:
     return {
         "symbol": SYMBOLS[number],
         "colour": f"#{red:02x}{green:02x}{blue:02x}",
-        "radius": round(float(ball_radii(np.array(number))), 3),
+        "radius": round(float(ball_radii(np.array([number]))[0]), 3),
     }
 
 
@@ -64,4 +64,7 @@ def bonds_of(structure: Structure) -> list[tuple[int, int, int]]:
         distances = torch.cdist(structure.positions, structure.positions)
         near = distances < STRETCH * (radii[:, None] + radii)
         orders = near.fill_diagonal_(False).long().numpy()
-    return [(int(a), int(b), int(orders[a, b])) for a, b in zip(*np.nonzero(np.triu(orders)), strict=True)]
+    return [
+        (int(a), int(b), int(orders[a, b]))
+        for a, b in zip(*np.nonzero(np.triu(orders)), strict=True)
+    ]

@@ -73,7 +73,9 @@ def _to_nearest_image(gaps: np.ndarray, original: Structure, decoded: Structure)
 
     The decoded cell counts, for its atoms are those that have images; else the original's.
     """
-    crystal = next((s for s in (decoded, original) if s.periodic and s.get("cell") is not None), None)
+    crystal = next(
+        (s for s in (decoded, original) if s.periodic and s.get("cell") is not None), None
+    )
     if crystal is None:
         return gaps
     cell, flags = crystal.cell[0].numpy(), crystal.pbc[0].numpy()

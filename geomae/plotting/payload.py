@@ -48,8 +48,13 @@ class Pair:
 def page_data(pairs: Sequence[Pair]) -> dict:
     """Everything that the page draws: its elements' styles and the pairs, worst first."""
     entries = sorted((_entry(pair) for pair in pairs), key=_badness)
-    used = {z for entry in entries for side in ("original", "decoded") if entry[side]
-            for z in entry[side]["numbers"]}
+    used = {
+        z
+        for entry in entries
+        for side in ("original", "decoded")
+        if entry[side]
+        for z in entry[side]["numbers"]
+    }
     return {"elements": {z: element_style(z) for z in sorted(used)}, "pairs": entries}
 
 
@@ -138,7 +143,11 @@ def _orientation(structure: Structure) -> list[float]:
     """Quaternion (x, y, z, w) of the first view: a molecule's longest axis lies across the screen
     and its thinnest points to the eye, both tilted a little."""
     tilt = Rotation.from_euler("yx", [25, 20], degrees=True)
-    if structure.get("cell") is None and structure.n_atoms > 1 and structure.positions.isfinite().all():
+    if (
+        structure.get("cell") is None
+        and structure.n_atoms > 1
+        and structure.positions.isfinite().all()
+    ):
         centred = structure.positions - structure.positions.mean(0)
         axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1).T.numpy()
         axes[2] *= np.sign(np.linalg.det(axes))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geomae.equivariant.constants import Constant
 from geomae.equivariant.harmonics import spherical_harmonics
-from geomae.sphere.newton import ascent_step, move, tangent_frame
+from geomae.sphere.newton import CHUNK, ascent_step, move, tangent_frame
 from geomae.sphere.sphere_grid import sphere_grid
 
 DEGREE = 4
@@ -41,22 +41,27 @@ class Expansions:
         coefficients: Float[Tensor, "n m"],
         signal: Int[Tensor, " p"],
         vertex: Int[Tensor, " p"],
-    ) -> Float[Tensor, "p 3"]:
+    ) -> tuple[Float[Tensor, "p 3"], Float[Tensor, " p"]]:
         """Maxima of the polynomials around the vertices, or places on the way to them.
 
         Args:
             coefficients: of signals of norm 1.
             signal, vertex: sorted by vertex.
+
+        Returns:
+            Directions, and heights that the signal has not far from there: infinite where the way
+            leads away from the vertex.
         """
         polynomials = self._polynomials(coefficients, signal, vertex)
         directions = self.directions(coefficients)[vertex]
         ends = [
             _climb(polynomial.T.contiguous(), start.T.contiguous(), self.radius)
             for polynomial, start in zip(
-                polynomials.split(8192), directions.split(8192), strict=True
+                polynomials.split(CHUNK), directions.split(CHUNK), strict=True
             )
         ]
-        return torch.cat(ends) if ends else directions
+        places, heights = zip(*ends, strict=True)
+        return torch.cat(places), torch.cat(heights)
 
     def _polynomials(self, coefficients: Tensor, signal: Tensor, vertex: Tensor) -> Tensor:
         """`[p, terms]`, by one product for each vertex where many share it."""
@@ -76,18 +81,31 @@ class Expansions:
         return result
 
 
-def _climb(polynomial: Tensor, starts: Tensor, radius: float) -> Tensor:
+def _climb(polynomial: Tensor, starts: Tensor, radius: float) -> tuple[Tensor, Tensor]:
     """Newton's method on polynomials `[terms, p]`, from the origin of the tangent plane."""
     s = t = torch.zeros_like(polynomial[0])
-    floor = 1e-4
     for _ in range(STEPS):
         gradient, hessian = _derivatives(polynomial, s, t)
-        one, two = ascent_step(gradient, hessian, floor)
+        one, two = ascent_step(gradient, hessian, 1e-4)
         shrink = (0.5 / torch.hypot(one, two).clamp(min=0.5)).clamp(max=1)
         s, t = s + one * shrink, t + two * shrink
-    shrink = 1.2 / torch.hypot(s, t).clamp(min=1.2)
-    s, t = s * shrink * radius, t * shrink * radius
-    return move(starts, tangent_frame(starts), s, t).T
+    length = torch.hypot(s, t)
+    height = _value(polynomial, s, t)
+    height = torch.where((length < 1) & (shrink == 1), height, torch.inf)
+    shrink = radius * (1.2 / length.clamp(min=1.2))
+    return move(starts, tangent_frame(starts), s * shrink, t * shrink).T, height
+
+
+def _value(polynomial: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    """Horner's scheme in both coordinates."""
+    total = torch.zeros_like(s)
+    rows = [[k for k, (power, _) in enumerate(TERMS) if power == i] for i in range(DEGREE + 1)]
+    for row in reversed(rows):
+        inner = polynomial[row[-1]]
+        for term in reversed(row[:-1]):
+            inner = torch.addcmul(polynomial[term], inner, t)
+        total = torch.addcmul(inner, total, s)
+    return total
 
 
 def _derivatives(

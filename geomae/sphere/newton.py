@@ -8,7 +8,7 @@ from torch import Tensor
 
 from geomae.sphere.series import Jet, lmax_of, scaled_parts, series
 
-FIRST_STEPS, MAX_STEPS = 1, 60
+MAX_STEPS = 60
 CHUNK = 16384
 """Points that are followed together: few enough for the cache, enough to hide call overhead."""
 
@@ -148,7 +148,7 @@ def climb_on_sphere(
     lmax = lmax_of(coefficients)
     climbs = _Climbs(scaled_parts(coefficients).T.contiguous(), seeds, signal, lmax, reach)
     for part in torch.arange(len(seeds), device=seeds.device).split(CHUNK):
-        climbs.follow(part, FIRST_STEPS)
+        climbs.follow(part, 1 if climbs.epsilon > 1e-10 else 2)
     for part in torch.nonzero(~climbs.converged)[:, 0].split(CHUNK):
         climbs.follow(part, MAX_STEPS)
     return climbs.result()
@@ -178,9 +178,7 @@ class _Climbs:
         trial = point = self.directions.index_select(1, active)
         height = torch.full_like(trial[0], -torch.inf)
         limit = torch.full_like(height, self.reach)
-        for _ in range(steps):
-            if not len(active):
-                return
+        for step in range(steps):
             jet = series(own, trial)
             local = tangent(trial, jet)
             s1, s2 = ascent_step(local.gradient, local.hessian, self.floor)
@@ -188,16 +186,20 @@ class _Climbs:
             done = self._arrived(local, s1, s2) & ~fell
             shrink = (limit / torch.hypot(s1, s2).clamp(min=self.epsilon)).clamp(max=1)
             ahead = move(trial, local.frame, s1 * shrink, s2 * shrink)
-            self._record(active[done], ahead, jet.value, local, s1, s2, done)
+            self._record(active, ahead, jet.value, local, s1, s2, done)
             limit = torch.where(fell, (trial - point).square().sum(0).sqrt() / 4, limit)
             back = point + (trial - point) / 4
             ahead = torch.where(fell, back / back.square().sum(0).sqrt(), ahead)
             point, height = torch.where(fell, point, trial), torch.where(fell, height, jet.value)
+            trial = ahead
             going = torch.nonzero(~done & (limit > self.epsilon))[:, 0]
-            active, own = active[going], own.index_select(1, going)
-            point, trial = point.index_select(1, going), ahead.index_select(1, going)
-            height, limit = height[going], limit[going]
-        self.directions[:, active] = trial
+            if not len(going) or step + 1 == steps:
+                break
+            if len(going) < len(active):
+                active, own = active[going], own.index_select(1, going)
+                point, trial = point.index_select(1, going), trial.index_select(1, going)
+                height, limit = height[going], limit[going]
+        self.directions[:, active[going]] = trial[:, going]
 
     def _arrived(self, local: Tangent, s1: Tensor, s2: Tensor) -> Tensor:
         """Whether the step ends on a maximum, or the gradient is down to rounding errors."""
@@ -209,7 +211,7 @@ class _Climbs:
 
     def _record(
         self,
-        which: Tensor,
+        active: Tensor,
         ahead: Tensor,
         value: Tensor,
         local: Tangent,
@@ -217,7 +219,9 @@ class _Climbs:
         s2: Tensor,
         done: Tensor,
     ) -> None:
+        """Keeps what is known of the climbs that end with this step."""
         g1, g2 = local.gradient
+        which = active[done]
         self.directions[:, which] = ahead[:, done]
         self.values[which] = (value + (g1 * s1 + g2 * s2) / 2)[done]
         self.curvatures[:, which] = torch.stack(eigenvalues(local.hessian))[:, done]

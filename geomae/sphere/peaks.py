@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geomae.sphere.ascent import is_repeated
 from geomae.sphere.expansion import expansions
 from geomae.sphere.newton import (
     Stationary,
@@ -19,6 +18,12 @@ from geomae.sphere.newton import (
 from geomae.sphere.ridges import one_of_each_ridge
 from geomae.sphere.series import lmax_of, scaled_parts, series
 from geomae.sphere.sphere_grid import sampled_harmonics
+SLACK = 0.01
+"""How far below the threshold, as a fraction of the highest, a height that's a guess may be."""
+
+SAME_HEIGHT = 1e-3
+"""Of signals of norm 1: climbs that end in one place differ by less, whatever the precision."""
+
 
 @dataclass(frozen=True)
 class SpherePeaks:
@@ -121,17 +126,14 @@ def _search(coefficients: Tensor, threshold: float | None, separation: float) ->
     constant = size <= 64 * epsilon * mean.abs()
     unit = coefficients / torch.where(constant, torch.ones_like(size), size)[:, None]
     unit[:, 0] = 0
-    unit[constant] = 0
-    alive = torch.nonzero(~constant)[:, 0]
-    frequency = max(4, (3 if threshold is None else 2) * lmax)
-    signal, starts = _starts(unit[alive], lmax, frequency, threshold)
+    unit = torch.where(constant[:, None], torch.zeros_like(unit), unit)
+    frequency = max(4, 5 * lmax // 2 if threshold is None else 2 * lmax)
+    signal, starts = _starts(unit, lmax, frequency, threshold)
     spacing = sampled_harmonics(frequency, lmax).grid.spacing
-    ends = climb_on_sphere(unit, starts, alive[signal], reach=spacing)
+    ends = climb_on_sphere(unit, starts, signal, reach=spacing)
     floor = curvature_floor(lmax, epsilon)
-    ends = ends[ends.converged & (ends.curvatures[:, 1] <= floor)]
-    ends = _highest(ends, len(coefficients), threshold)
-    kept = _distinct(ends, unit, spacing, separation, floor)
-    ends = ends[kept]
+    ends = ends[_highest(ends, len(coefficients), threshold, floor)]
+    ends = ends[_distinct(ends, unit, spacing, separation, floor)]
     own = size[ends.signal]
     return SpherePeaks(
         ends.directions,
@@ -153,27 +155,43 @@ def _starts(
     reach = 0.6 * sampled.grid.spacing
     margin = 1 - cos(lmax * reach)
     signal, vertex = sampled.maxima(rough, threshold, margin)
+    if not len(signal):
+        return signal, unit.new_zeros(0, 3)
     order = torch.argsort(vertex, stable=True)
     signal, vertex = signal[order], vertex[order]
-    starts = expansions(frequency, lmax).approach(rough, signal, vertex).to(unit.dtype)
-    return signal, torch.nn.functional.normalize(starts, dim=1)
-
-
-def _highest(ends: Stationary, n: int, threshold: float | None) -> Stationary:
-    """Those that are high enough, sorted by signal, then by falling value."""
+    starts, heights = expansions(frequency, lmax).approach(rough, signal, vertex)
     if threshold is not None:
-        top = ends.values.new_full((n,), -torch.inf)
-        top = top.scatter_reduce(0, ends.signal, ends.values, "amax")
-        ends = ends[ends.values >= threshold * top[ends.signal]]
-    order = torch.argsort(ends.values, descending=True, stable=True)
-    return ends[order[torch.argsort(ends.signal[order], stable=True)]]
+        finite = torch.where(torch.isinf(heights), -torch.inf, heights)
+        top = _top(finite, signal, len(unit)).clamp(min=0)
+        high = torch.nonzero(heights >= (threshold - SLACK) * top[signal])[:, 0]
+        signal, starts = signal[high], starts[high]
+    return signal, torch.nn.functional.normalize(starts.to(unit.dtype), dim=1)
+
+
+def _top(values: Tensor, signal: Tensor, n: int) -> Tensor:
+    """Highest value of each signal, `[n]`."""
+    lowest = values.new_full((n,), -torch.inf)
+    return lowest.scatter_reduce(0, signal, values, "amax")
+
+
+def _highest(
+    ends: Stationary, n: int, threshold: float | None, floor: float
+) -> Int[Tensor, " kept"]:
+    """Maxima that are high enough, sorted by signal, then by falling value."""
+    peaked = ends.converged & (ends.curvatures[:, 1] <= floor)
+    values = torch.where(peaked, ends.values, -torch.inf)
+    if threshold is not None:
+        peaked &= values >= threshold * _top(values, ends.signal, n)[ends.signal]
+    kept = torch.nonzero(peaked)[:, 0]
+    kept = kept[torch.argsort(values[kept], descending=True, stable=True)]
+    return kept[torch.argsort(ends.signal[kept], stable=True)]
 
 
 def _distinct(
     ends: Stationary, unit: Tensor, spacing: float, separation: float, floor: float
 ) -> Int[Tensor, " kept"]:
     """Which to keep of those that coincide, lie on one ridge, or are too close."""
-    kept = torch.nonzero(~is_repeated(ends.directions, ends.signal, spacing / 20))[:, 0]
+    kept = torch.nonzero(~_is_repeated(ends, spacing / 20))[:, 0]
     flat = kept[ends.curvatures[kept, 1] > -floor]
     if len(flat):
         dropped = flat[~one_of_each_ridge(unit, ends[flat], spacing / 2, floor)]
@@ -181,6 +199,26 @@ def _distinct(
     if separation > 0:
         kept = kept[_apart(ends.directions[kept], ends.signal[kept], separation)]
     return kept
+
+
+def _is_repeated(ends: Stationary, tolerance: float) -> Bool[Tensor, " p"]:
+    """Whether an earlier climb of the same signal ended at the same place.
+
+    Only such as ended at about the same height are compared.
+    """
+    repeated = torch.zeros_like(ends.converged)
+    later = torch.arange(len(ends), device=repeated.device)
+    for offset in range(1, len(ends)):
+        later = later[later >= offset]
+        earlier = later - offset
+        alike = ends.signal[later] == ends.signal[earlier]
+        alike &= ends.values[earlier] - ends.values[later] <= SAME_HEIGHT
+        later = later[alike]
+        if not len(later):
+            break
+        gap = (ends.directions[later] - ends.directions[later - offset]).norm(dim=1)
+        repeated[later] |= gap <= tolerance
+    return repeated
 
 
 def _apart(directions: Tensor, signal: Tensor, separation: float) -> Bool[Tensor, " p"]:

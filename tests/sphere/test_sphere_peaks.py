@@ -103,7 +103,7 @@ def _reference(signals):
         step = step * (0.03 / step.norm(dim=1, keepdim=True).clamp(min=0.03))
         points = torch.nn.functional.normalize(points + step, dim=1)
     found = evaluate_derivatives(signals[signal], points)
-    peaked = torch.linalg.eigvalsh(found.hessians)[:, :2].amax(1) < 0
+    peaked = torch.linalg.eigvalsh(found.hessians)[:, 1] < -1e-6
     peaked &= found.gradients.norm(dim=1) < 1e-6
     return points[peaked], signal[peaked]
 

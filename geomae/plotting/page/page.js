@@ -52,7 +52,7 @@ function listItem(pair, index) {
   const error = pair.metrics.max_error;
   item.append(
     make("span", "name", pair.name), chip(pair.status), make("span", "formula", pair.formula === pair.name ? "" : pair.formula),
-    make("span", "error", typeof error === "number" ? `${error.toFixed(3)} Å` : ""));
+    make("span", "off", typeof error === "number" ? `${error.toFixed(3)} Å` : ""));
   item.title = pair.name;
   return item;
 }

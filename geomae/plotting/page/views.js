@@ -114,8 +114,8 @@ class Views {
     side.numbers.forEach((number, i) => {
       const shown = key === "original" ? i : owner[i];
       viewer.addLabel(this.elements[number].symbol + (shown === undefined ? "+" : shown), {
-        position: pointOf(side, i), fontSize: 12, fontColor: "#16202c", backgroundColor: "white",
-        backgroundOpacity: 0.75, borderThickness: 0, inFront: true, alignment: "center",
+        position: pointOf(side, i), fontSize: 11, fontColor: "#16202c", backgroundColor: "white",
+        backgroundOpacity: 0.6, borderThickness: 0, inFront: true, alignment: "center",
       });
     });
   }
