@@ -23,7 +23,7 @@ import torch
 from convolution_peers import Batch, Depthwise, FullyConnected, random_batch
 from torch import Tensor, nn
 
-from geomae.equivariant import Convolution, EdgeCoupling, dim
+from geomae.equivariant import Convolution, EdgeCoupling, EdgeKernel, PairKernel, dim
 
 N_RADIAL = 8
 ALLOCATOR = {
@@ -75,25 +75,22 @@ def ours(batch: Batch, channels: int, degree: int, *, groups: bool, dense: bool)
         neighbours=batch.neighbours,
     ).to(batch.device)
     coupling: EdgeCoupling = layer.coupling
-    if dense:
-        features = torch.randn(*batch.shape, dim(degree), channels, device=batch.device)
+    points = batch.shape if dense else (batch.n_points,)
+    features = torch.randn(*points, dim(degree), channels, device=batch.device)
 
-        def make():
-            kernel = coupling.pairs(batch.pair_harmonics(degree), batch.pair_radial(N_RADIAL))
-            _ = kernel.group_blocks if groups else kernel.blocks
-            return kernel
-    else:
-        features = torch.randn(batch.n_points, dim(degree), channels, device=batch.device)
-
-        def make():
-            kernel = coupling(batch.harmonics(degree), batch.radial(N_RADIAL))
-            kernel.rows(batch.edges, batch.n_points, with_radial=not groups)
-            return kernel
+    def make() -> EdgeKernel | PairKernel:
+        if dense:
+            pairs = coupling.pairs(batch.pair_harmonics(degree), batch.pair_radial(N_RADIAL))
+            _ = pairs.group_blocks if groups else pairs.blocks
+            return pairs
+        kernel = coupling(batch.harmonics(degree), batch.radial(N_RADIAL))
+        kernel.rows(batch.edges, batch.n_points, with_radial=not groups)
+        return kernel
 
     kernel = make()
 
     def run(features: Tensor) -> Tensor:
-        if dense:
+        if isinstance(kernel, PairKernel):
             return layer.dense(features, kernel)
         return layer(features, kernel, batch.edges, batch.n_points)
 
@@ -181,7 +178,7 @@ def show(results: list[Result]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one size, few repeats")
     parser.add_argument("--json", metavar="FILE", help="write figures here")
     parser.add_argument("--channels", type=int, nargs="+", default=[16, 64, 128])
@@ -217,10 +214,8 @@ def main() -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(f"peak memory of all: {memory:.0f} MiB")
     if args.json:
-        setting = vars(args) | {
-            "torch": torch.__version__,
-            "machine": platform.processor() or platform.machine(),
-        }
+        machine = platform.processor() or platform.machine()
+        setting = vars(args) | {"torch": torch.__version__, "machine": machine}
         with open(args.json, "w") as file:
             json.dump({"setting": setting, "results": [asdict(r) for r in results]}, file, indent=1)
 

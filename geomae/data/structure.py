@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+INDICES = ("edge_index", "bond_index", "adj_t", "face")
+"""Endings of the names of properties that hold numbers of atoms."""
+
 
 class Structure(Data):
     """Atoms in space, finite or periodic; a PyTorch Geometric `Data`, so it batches as one.
@@ -85,6 +88,13 @@ class Structure(Data):
         first = [s for s in ("C", "H") if s in count] if "C" in count else []
         order = first + sorted(s for s in count if s not in first)
         return "".join(f"{s}{count[s] if count[s] > 1 else ''}" for s in order)
+
+    def __inc__(self, key: str, value, *args, **kwargs):
+        """Only edges and bonds count atoms, not every name with 'index' or 'batch' in it."""
+        return super().__inc__(key if key.endswith(INDICES) else "", value, *args, **kwargs)
+
+    def __cat_dim__(self, key: str, value, *args, **kwargs):
+        return super().__cat_dim__(key if key.endswith(INDICES) else "", value, *args, **kwargs)
 
     def __repr__(self) -> str:
         kind = "crystal" if self.periodic else "molecule"

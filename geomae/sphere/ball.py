@@ -64,9 +64,7 @@ class BallField:
         self.coefficients, self.radius, self.softening = coefficients, radius, softening
         self.lmax = lmax
         reach = (radius**2 + softening**2) ** 0.5
-        self.basis = RadialBasis(
-            coefficients.shape[1], reach, kind="gaussian", envelope=False
-        )
+        self.basis = RadialBasis(coefficients.shape[1], reach, kind="gaussian", envelope=False)
 
     def __len__(self) -> int:
         return len(self.coefficients)
@@ -106,9 +104,7 @@ class BallField:
         with torch.no_grad():
             seeds, field = self._grid_maxima(spacing)
             lost = self.radius + 3 * spacing
-            climbed = maximise(
-                self._detached.evaluate, seeds, field, reach=spacing, radius=lost
-            )
+            climbed = maximise(self._detached.evaluate, seeds, field, reach=spacing, radius=lost)
             ended = climbed.curvatures[:, -1]
             size = climbed.curvatures.abs().amax(1)
             flat = ~climbed.converged & (ended.abs() <= 1e-4 * size)

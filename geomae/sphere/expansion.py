@@ -52,15 +52,13 @@ class Expansions:
             Directions, and heights that the signal has not far from there: infinite where the way
             leads away from the vertex.
         """
-        polynomials = self._polynomials(coefficients, signal, vertex)
-        directions = self.directions(coefficients)[vertex]
-        ends = [
-            _climb(polynomial.T.contiguous(), start.T.contiguous(), self.radius)
-            for polynomial, start in zip(
-                polynomials.split(CHUNK), directions.split(CHUNK), strict=True
-            )
-        ]
-        places, heights = zip(*ends, strict=True)
+        places, heights = [], []
+        for owner, here in zip(signal.split(CHUNK), vertex.split(CHUNK), strict=True):
+            polynomials = self._polynomials(coefficients, owner, here).T.contiguous()
+            starts = self.directions(coefficients).index_select(0, here).T.contiguous()
+            place, height = _climb(polynomials, starts, self.radius)
+            places.append(place)
+            heights.append(height)
         return torch.cat(places), torch.cat(heights)
 
     def _polynomials(self, coefficients: Tensor, signal: Tensor, vertex: Tensor) -> Tensor:

@@ -178,12 +178,13 @@ class _Climbs:
         trial = point = self.directions.index_select(1, active)
         height = torch.full_like(trial[0], -torch.inf)
         limit = torch.full_like(height, self.reach)
+        ended = torch.zeros_like(height, dtype=torch.bool)
         for step in range(steps):
             jet = series(own, trial)
             local = tangent(trial, jet)
             s1, s2 = ascent_step(local.gradient, local.hessian, self.floor)
             fell = jet.value < height - self.slack
-            done = self._arrived(local, s1, s2) & ~fell
+            done = self._arrived(local, s1, s2) & ~fell & ~ended
             shrink = (limit / torch.hypot(s1, s2).clamp(min=self.epsilon)).clamp(max=1)
             ahead = move(trial, local.frame, s1 * shrink, s2 * shrink)
             self._record(active, ahead, jet.value, local, s1, s2, done)
@@ -192,11 +193,12 @@ class _Climbs:
             ahead = torch.where(fell, back / back.square().sum(0).sqrt(), ahead)
             point, height = torch.where(fell, point, trial), torch.where(fell, height, jet.value)
             trial = ahead
-            going = torch.nonzero(~done & (limit > self.epsilon))[:, 0]
+            ended |= done | (limit <= self.epsilon)
+            going = torch.nonzero(~ended)[:, 0]
             if not len(going) or step + 1 == steps:
                 break
-            if len(going) < len(active):
-                active, own = active[going], own.index_select(1, going)
+            if 2 * len(going) < len(active):
+                active, own, ended = active[going], own.index_select(1, going), ended[going]
                 point, trial = point.index_select(1, going), trial.index_select(1, going)
                 height, limit = height[going], limit[going]
         self.directions[:, active[going]] = trial[:, going]

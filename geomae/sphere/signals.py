@@ -77,8 +77,8 @@ def evaluate(
 ) -> Float[Tensor, "*batch"]:
     """Values of signals at directions.
 
-    Leading axes broadcast: `[m]` at `[g, 3]` gives `[g]`, `[n, 1, m]` at `[g, 3]` gives `[n, g]`, and
-    `[p, m]` at `[p, 3]` one value for each signal at its own direction.
+    Leading axes broadcast: `[m]` at `[g, 3]` gives `[g]`, `[n, 1, m]` at `[g, 3]` gives `[n, g]`,
+    and `[p, m]` at `[p, 3]` one value for each signal at its own direction.
 
     Args:
         coefficients: of all degrees 0 to some lmax.

@@ -103,7 +103,5 @@ def bispectrum(
     for a, b, third, table in _couplings(lmax, odd):
         pair = (blocks[a][..., :, None] * blocks[b][..., None, :]).flatten(-2)
         coupled = (pair @ table(coefficients)).split([2 * c + 1 for c in third], -1)
-        entries += [
-            (part * blocks[c]).sum(-1) for part, c in zip(coupled, third, strict=True)
-        ]
+        entries += [(part * blocks[c]).sum(-1) for part, c in zip(coupled, third, strict=True)]
     return torch.stack(entries, -1)

@@ -79,7 +79,8 @@ class SampledHarmonics:
             part = torch.nn.functional.pad(part, (0, 0, 0, size - len(part)))
             found += [(start + signal, v) for v, signal in work.maxima(part, fraction, margin)]
         if not found:
-            return (torch.zeros(0, dtype=torch.long, device=coefficients.device),) * 2
+            nothing = torch.zeros(0, dtype=torch.long, device=coefficients.device)
+            return nothing, nothing
         signals, vertices = zip(*found, strict=True)
         return torch.cat(signals), torch.cat(vertices)
 

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from geomae.training.config import RunConfig, TrainingConfig
 
 
+@runtime_checkable
 class Batches(Protocol):
     """Training data: the batch of a step depends on the seed and the step alone."""
 

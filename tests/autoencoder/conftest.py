@@ -5,6 +5,7 @@ from math import inf
 import pytest
 import torch
 from ase.build import molecule
+
 from geomae.autoencoder import Autoencoder
 from geomae.autoencoder.config import AtomsConfig, AutoencoderConfig, LevelConfig
 from geomae.data.structure import Structure

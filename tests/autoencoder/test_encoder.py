@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+
 from geomae.data.structure import Structure
 from geomae.errors import UnsupportedStructureError
 from geomae.testing import random_orthogonal
-
 from tests.autoencoder.conftest import from_ase
 
 

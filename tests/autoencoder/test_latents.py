@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from geomae.autoencoder import Latents
 from geomae.errors import CheckpointError, GeomaeError
 from geomae.testing import random_orthogonal, wigner_matrix

@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 import torch
+
 from geomae.autoencoder.refinement import difference_jacobian, refine
 from geomae.sphere.ascent import second_order
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from geomae.data.structure import Structure
 from geomae.errors import UnsupportedStructureError
 from geomae.metrics import bond_orders, compare, smiles_of, summarise

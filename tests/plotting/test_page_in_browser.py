@@ -36,7 +36,10 @@ key(byId("list"), "End");
 log.last = state.index;
 byId("overlaid").click();
 byId("labels").click();
-log.shapes = pairs.map((pair, i) => { select(i); return byId("left").getAttribute("aria-label"); });
+log.labels = [views.viewers[0].labels.length];
+byId("labels").click();
+log.labels.push(views.viewers[0].labels.length);
+log.described = pairs.map((pair, i) => { select(i); return byId("left").getAttribute("aria-label"); });
 choose(0);
 log.chosen = document.querySelectorAll("#atoms tr.chosen").length;
 byId("filters").children[1].click();
@@ -53,12 +56,11 @@ def page(pairs, summary, tmp_path):
     return path
 
 
-def run_chromium(page, *options: str, gl: bool = True) -> str:
+def run_chromium(page, *options: str) -> str:
     """What Chromium prints, with the page's own profile."""
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--virtual-time-budget=5000",
-        f"--user-data-dir={page.parent / 'profile'}",
-        *(SOFTWARE_GL if gl else ("--disable-gpu", "--disable-3d-apis")), *options, page.as_uri(),
+        f"--user-data-dir={page.parent / 'profile'}", *SOFTWARE_GL, *options, page.as_uri(),
     ]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return result.stdout
@@ -81,12 +83,18 @@ def test_viewer_comes_up_and_views_turn_together(page):
     log = loads(root["log"])
     assert log["linked"] and log["turned"] and log["follows"]
     assert [log["first"], log["second"], log["back"], log["last"]] == [0, 1, 0, 5]
-    assert log["shapes"][0].startswith("3D view. Original and reconstruction overlaid of ethanol")
+    assert log["labels"] == [12, 0]
+    assert log["described"][0].startswith(
+        "3D view. Original and reconstruction overlaid of ethanol"
+    )
     assert log["chosen"] == 1 and log["filtered"] == 1
 
 
 def test_page_works_without_webgl(page):
-    dump = run_chromium(page, "--dump-dom", gl=False)
+    text = page.read_text(encoding="utf-8")
+    blind = "<script>HTMLCanvasElement.prototype.getContext = () => null;</script></head>"
+    page.write_text(text.replace("</head>", blind, 1), encoding="utf-8")
+    dump = run_chromium(page, "--dump-dom")
     assert root_of(dump)["state"] == "no-webgl"
     assert dump.count('role="option"') == 6
 

@@ -38,7 +38,9 @@ def test_grid_is_a_triangulation_of_the_sphere(frequency):
     neighbours = [set(row) for row in grid.neighbours.tolist()]
     assert sorted({len(row) for row in neighbours}) == [5, 6]
     assert sum(map(len, neighbours)) == 2 * (3 * len(grid) - 6)
-    assert all(vertex in neighbours[other] for vertex, row in enumerate(neighbours) for other in row)
+    assert all(
+        vertex in neighbours[other] for vertex, row in enumerate(neighbours) for other in row
+    )
     gaps = (grid.directions[grid.neighbours] - grid.directions[:, None]).norm(dim=2)
     assert gaps.min() > 0.7 * gaps.max()
     assert (grid.directions @ grid.directions.T).amin(1).max() < -1 + 1e-12
@@ -176,6 +178,16 @@ def test_constants_are_reported():
     assert find_peaks(project(_unit(CUBE), 3)).constant.all()
 
 
+def test_a_signal_that_is_not_finite_disturbs_no_other():
+    signals = _random(5, dim(4))
+    broken = signals.clone()
+    broken[2, 3] = torch.nan
+    peaks, others = find_peaks(broken), find_peaks(signals)
+    assert peaks.counts[2] == 0
+    expected = others.directions[others.signal != 2]
+    assert torch.allclose(peaks.directions, expected, atol=1e-12)
+
+
 @pytest.mark.parametrize("seed", [None, 0, 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rings_are_reported_once(seed, dtype):
@@ -189,7 +201,9 @@ def test_rings_are_reported_once(seed, dtype):
     two = rotate(_zonal(0, 0, 0, 0, -1), matrix).to(dtype)
     peaks = find_peaks(two)
     assert len(peaks) == 2 and peaks.degenerate.all()
-    assert torch.allclose((peaks.directions @ axis).sum().abs(), torch.zeros((), dtype=dtype), atol=1e-3)
+    assert torch.allclose(
+        (peaks.directions @ axis).sum().abs(), torch.zeros((), dtype=dtype), atol=1e-3
+    )
     both = find_peaks(project(matrix[:, 1:2].T, 4).to(dtype), relative_threshold=None)
     assert both.degenerate.tolist() == [False, False, True]
 
@@ -231,7 +245,7 @@ def test_degenerate_peaks_carry_no_direction():
 
 def test_wrong_input_is_refused():
     for bad in (torch.zeros(4), torch.zeros(1, 5), torch.zeros(1, 4, dtype=torch.long)):
-        with pytest.raises(Exception, match="lmax|coefficients|Type"):
+        with pytest.raises(Exception, match=r"lmax|coefficients|Type"):
             find_peaks(bad)
     with pytest.raises(ValueError, match="min_separation"):
         find_peaks(torch.zeros(1, 4), min_separation=-1.0)

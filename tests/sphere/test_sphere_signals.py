@@ -2,7 +2,7 @@ import pytest
 import torch
 from e3nn import o3
 
-from geomae.equivariant import dim, spherical_harmonics, sphere_quadrature
+from geomae.equivariant import dim, sphere_quadrature, spherical_harmonics
 from geomae.sphere import evaluate, evaluate_derivatives, project, rotate
 
 

@@ -71,7 +71,10 @@ def test_cross_spectrum_sees_how_channels_are_turned(matrix):
 
 
 def test_empty_and_float32():
-    assert bispectrum(torch.zeros(0, 9), odd=True).shape == (0, len(bispectrum_triples(2, odd=True)))
+    assert bispectrum(torch.zeros(0, 9), odd=True).shape == (
+        0,
+        len(bispectrum_triples(2, odd=True)),
+    )
     assert cross_spectrum(torch.zeros(0, 9, 2)).shape == (0, 3, 2, 2)
     assert bispectrum(torch.ones(1, 9)).dtype == torch.float32
     with pytest.raises(ValueError, match="axis 1"):

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from geomae.data.convert.properties import properties_of, put
 from geomae.data.structure import Structure
 

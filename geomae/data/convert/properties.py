@@ -13,9 +13,10 @@ from geomae.data.structure import Structure
 Kind = Literal["atoms", "whole"]
 
 ATOM_NAMES = frozenset(
-    "charges energies force_constraints forces formal_charges initial_charges initial_magmoms "
-    "isotopes labels magmoms masses momenta oxidation_states radicals spins stresses tags "
-    "velocities".split()
+    {"charges", "energies", "forces", "initial_charges", "initial_magmoms", "magmoms", "masses"}
+    | {"momenta", "stresses", "tags", "velocities"}  # ASE
+    | {"labels", "oxidation_states", "spins"}  # pymatgen
+    | {"formal_charges", "implicit_hydrogens", "isotopes", "radicals"}  # RDKit
 )
 """Properties that belong to the atoms even where there is but one atom."""
 
@@ -51,17 +52,17 @@ class Property:
     value: Any
 
 
-def put(structure: Structure, kind: Kind, key: Any, value: Any, origin: str = "") -> None:
+def put(structure: Structure, kind: Kind, key: Any, value: Any, origin: str) -> None:
     """Set a property under its own name, or under another where that name is taken.
 
     Names that a `Structure` uses itself, that PyTorch Geometric would hide, or that aren't text
     get the container's name before theirs; `properties_of` finds the first name again.
     """
-    name = str(key)
-    while not _free(structure, name) or not isinstance(key, str) and name == str(key):
-        name = (
-            f"{origin or kind}_{name.lstrip('_')}" if name.startswith("_") else f"{origin}_{name}"
-        )
+    name = key if isinstance(key, str) else f"{origin}_{key}"
+    if name.startswith("_"):
+        name = f"{origin}{name}"
+    while not _free(structure, name):
+        name = f"{origin}_{name}"
     structure[name] = pack_atoms(value) if kind == "atoms" else pack_whole(value)
     vars(structure).setdefault(_PLACES, {})[name] = Place(kind, key, origin)
 
@@ -133,6 +134,5 @@ def _tensor(array: np.ndarray) -> Tensor | np.ndarray:
 
 
 def _free(structure: Structure, name: str) -> bool:
-    taken = name in RESERVED or name.startswith("_") or name in structure
     own = name in vars(Structure) or callable(getattr(Structure, name, None))
-    return not taken and not own
+    return not own and name not in RESERVED and name not in structure

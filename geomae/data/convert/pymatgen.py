@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 HYDROGENS = {2: "D", 3: "T"}
 """pymatgen's names of hydrogen's isotopes by their mass numbers."""
 
-OWN = ("oxidation_states", "spins", "isotopes", "labels", "charge", "spin_multiplicity")
+WHOLE = ("charge", "spin_multiplicity")
+OWN = ("isotopes", "labels", "oxidation_states", "spins", *WHOLE)
 """Properties that pymatgen keeps in species, sites and structures themselves."""
 
 
@@ -26,7 +27,8 @@ def from_pymatgen(
 
     Site properties and properties are kept. Of the species `oxidation_states` and `spins` (nan
     where there is none) and `isotopes` (deuterium is hydrogen with a 2) are kept if any site has
-    one, labels if any isn't its species' name, and the `charge` and `spin_multiplicity` as set.
+    one, labels if any isn't its species' name, and `charge` and `spin_multiplicity` if they aren't
+    what pymatgen takes by itself.
 
     Raises:
         StructureError: a site is disordered (shared by species, or partly empty), or isn't an
@@ -44,10 +46,12 @@ def from_pymatgen(
         put(structure, "atoms", key, values, "species")
     for key, values in other.site_properties.items():
         put(structure, "atoms", key, values, "site_properties")
-    for key in ("charge", "spin_multiplicity"):
-        value = getattr(other, f"_{key}", None)
-        if value is not None and (lattice is not None or value != (0 if key == "charge" else None)):
-            put(structure, "whole", key, value, "species")
+    charge, multiplicity = (getattr(other, f"_{key}", None) for key in WHOLE)
+    if charge or (charge is not None and lattice is not None):
+        put(structure, "whole", "charge", charge, "species")
+    electrons = int(structure.numbers.sum()) - (charge or 0)
+    if multiplicity is not None and multiplicity != (1 if electrons % 2 == 0 else 2):
+        put(structure, "whole", "spin_multiplicity", multiplicity, "species")
     for key, value in (getattr(other, "properties", None) or {}).items():
         put(structure, "whole", key, value, "properties")
     return structure
@@ -66,29 +70,50 @@ def to_pymatgen(
         from pymatgen.core import Structure as Crystal
     except ImportError as error:
         raise MissingExtraError("pymatgen", "crystals") from error
-    own, sites, whole = {}, {}, {}
-    for item in properties_of(structure):
-        place = item.place
-        if place.key in OWN and place.origin in ("species", ""):
-            own[place.key] = item.value
-        elif place.kind == "atoms":
-            sites[place.key] = item.value.tolist()
-        else:
-            whole[place.key] = item.value
-    isotopes = own.get("isotopes")
-    if isotopes is not None and (isotopes[structure.numbers.numpy() != 1] > 0).any():
-        sites["isotopes"] = isotopes.tolist()
-    common = {"site_properties": sites, "properties": whole, "charge": own.get("charge")}
-    if own.get("labels") is not None:
+    own, sites, whole = _sorted_properties(structure)
+    common = {"site_properties": sites, "properties": whole}
+    if "labels" in own:
         common["labels"] = own["labels"].tolist()
     species, positions = _species(structure, own), structure.positions.detach().cpu().numpy()
-    if structure.get("cell") is None:
-        multiplicity = own.get("spin_multiplicity")
-        common["charge"] = common["charge"] or 0
-        return Molecule(species, positions, spin_multiplicity=multiplicity, **common)
-    flags = tuple(structure.pbc[0].tolist())
-    lattice = Lattice(structure.cell[0].detach().cpu().numpy(), pbc=flags)
-    return Crystal(lattice, species, positions, coords_are_cartesian=True, **common)
+    cell, pbc = structure.get("cell"), structure.get("pbc")
+    if cell is None:
+        return Molecule(
+            species,
+            positions,
+            charge=own.get("charge", 0),
+            spin_multiplicity=own.get("spin_multiplicity"),
+            charge_spin_check=False,
+            **common,
+        )
+    flags = (True, True, True) if pbc is None else tuple(pbc[0].tolist())
+    lattice = Lattice(cell[0].detach().cpu().numpy(), pbc=flags)
+    return Crystal(
+        lattice,
+        species,
+        positions,
+        coords_are_cartesian=True,
+        charge=own.get("charge"),
+        **common,
+    )
+
+
+def _sorted_properties(structure: Structure) -> tuple[dict, dict, dict]:
+    """What pymatgen keeps itself, site properties, and properties of the whole."""
+    own, sites, whole = {}, {}, {}
+    for item in properties_of(structure):
+        key, value, of_atoms = item.place.key, item.value, item.place.kind == "atoms"
+        fits = key in OWN and of_atoms == (key not in WHOLE) and np.ndim(value) == of_atoms
+        text = fits and of_atoms and value.dtype.kind in "OU"
+        if fits and text == (key == "labels") and "properties" not in item.place.origin:
+            own[key] = value
+        elif of_atoms:
+            sites[key] = value.tolist()
+        else:
+            whole[key] = value
+    isotopes = own.get("isotopes")
+    if isotopes is not None and not _all_named(structure, isotopes):
+        sites["isotopes"] = own.pop("isotopes").tolist()
+    return own, sites, whole
 
 
 def _check_sites(other: Any) -> None:
@@ -138,6 +163,12 @@ def _species(structure: Structure, own: dict) -> list:
         else Species(symbol, *(None if np.isnan(x) else _whole(x) for x in (state, spin)))
         for symbol, state, spin in zip(symbols, states, spins, strict=True)
     ]
+
+
+def _all_named(structure: Structure, isotopes: np.ndarray) -> bool:
+    """Whether pymatgen has a name for each isotope."""
+    pairs = zip(structure.numbers.tolist(), isotopes.tolist(), strict=True)
+    return all(mass == 0 or (number == 1 and mass in HYDROGENS) for number, mass in pairs)
 
 
 def _whole(value: float) -> float | int:

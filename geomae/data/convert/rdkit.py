@@ -57,8 +57,8 @@ def from_rdkit(mol: "rdkit.Chem.Mol", conformer: int = -1) -> Structure:
             put(structure, "whole", key, value, "mol")
     if mol.HasProp("_Name") and mol.GetProp("_Name"):
         put(structure, "whole", "name", mol.GetProp("_Name"), "mol")
-    values = [atom.GetPropsAsDict(autoConvertStrings=False) for atom in atoms]
-    for key in sorted({key for of_atom in values for key in of_atom if key[:1] != "_"}):
+    values = [atom.GetPropsAsDict(False, False, autoConvertStrings=False) for atom in atoms]
+    for key in sorted({key for of_atom in values for key in of_atom} - {"isImplicit"}):
         put(structure, "atoms", key, [of_atom.get(key) for of_atom in values], "atom")
     _put_chemistry(structure, mol, atoms, conformer)
     return structure

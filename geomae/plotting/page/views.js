@@ -33,23 +33,39 @@ class Views {
         backgroundColor: "white", disableFog: true, minimumZoomToDistance: 2.5, antialias: true,
       }));
     if (this.viewers.some((viewer) => !viewer)) throw new Error("no WebGL");
-    const [first, second] = this.viewers;
-    first.linkViewer(second);
-    second.linkViewer(first);
-    this.viewers.forEach((viewer) => viewer.setViewStyle({ style: "outline", color: "#2b3440", width: 0.025 }));
+    this.labelled = new Set();
+    this.alone = false; // while one view follows the other, or the second is hidden
+    this.viewers.forEach((viewer, side) => {
+      viewer.setViewStyle({ style: "outline", color: "#2b3440", width: 0.025 });
+      viewer.setViewChangeCallback((view) => this.follow(1 - side, view));
+    });
+  }
+
+  follow(side, view) {
+    if (this.alone) return;
+    this.alone = true;
+    this.viewers[side].setView(view);
+    this.alone = false;
   }
 
   /* Draw a pair. `options`: overlaid, colour, limit, labels, chosen (an original atom's index). */
   draw(pair, options, keepView) {
-    const view = keepView ? this.viewers[0].getView() : null;
-    this.viewers.forEach((viewer, side) => this.fill(viewer, side, pair, options));
-    if (view) this.viewers[0].setView(view);
-    else this.reset(pair);
-    this.viewers.forEach((viewer) => viewer.render());
+    const view = keepView ? this.viewers[0].getView() : this.viewOf(pair);
+    const shown = options.overlaid ? this.viewers.slice(0, 1) : this.viewers;
+    this.alone = true;
+    shown.forEach((viewer, side) => {
+      this.fill(viewer, side, pair, options);
+      viewer.setView(view);
+      viewer.render();
+    });
+    this.alone = options.overlaid;
   }
 
   fill(viewer, side, pair, options) {
-    viewer.clear();
+    viewer.removeAllModels(); // `clear` would draw the scene after each of these
+    viewer.removeAllShapes();
+    if (this.labelled.has(viewer)) viewer.removeAllLabels();
+    this.labelled.delete(viewer);
     const models = ["original", "decoded"].map((key) => this.addModel(viewer, pair, key));
     ["original", "decoded"].forEach((key, number) => {
       if (!models[number]) return;
@@ -111,12 +127,13 @@ class Views {
   addLabels(viewer, pair, key, options) {
     const side = pair[key];
     const owner = ownersOf(pair);
+    this.labelled.add(viewer);
     side.numbers.forEach((number, i) => {
       const shown = key === "original" ? i : owner[i];
       viewer.addLabel(this.elements[number].symbol + (shown === undefined ? "+" : shown), {
         position: pointOf(side, i), fontSize: 11, fontColor: "#16202c", backgroundColor: "white",
         backgroundOpacity: 0.6, borderThickness: 0, inFront: true, alignment: "center",
-      });
+      }, undefined, true);
     });
   }
 
@@ -165,11 +182,10 @@ class Views {
     }
   }
 
-  /* Both views from the pair's own side, centred on all atoms and cells, and far enough for them. */
-  reset(pair) {
-    this.viewers.forEach((viewer) => viewer.zoomTo()); // sets the clipping planes
+  /* The view from the pair's own side, centred on all atoms and cells, and far enough for them. */
+  viewOf(pair) {
     const points = ["original", "decoded"].flatMap((key) => pointsOf(pair[key]));
-    if (!points.length) return;
+    if (!points.length) return this.viewers[0].getView();
     const axes = [0, 1, 2];
     const centre = axes.map((k) => {
       const values = points.map((point) => point[k]);
@@ -179,8 +195,11 @@ class Views {
     const box = this.viewers[0].getCanvas();
     const narrow = Math.max(1, box.clientHeight / Math.max(box.clientWidth, 1));
     const distance = (Math.max(radius + MARGIN, CLOSEST) * narrow) / Math.tan((FIELD_OF_VIEW / 2) * (Math.PI / 180));
-    this.viewers[0].setView([...centre.map((c) => -c), CAMERA - distance, ...pair.view, 0, 0]);
+    this.viewers.forEach((viewer) => viewer.setSlab(-2 * radius - 20, 2 * radius + 20));
+    return [...centre.map((c) => -c), CAMERA - distance, ...pair.view, 0, 0];
   }
+
+  reset(pair) { this.viewers[0].setView(this.viewOf(pair)); }
 
   turn(angle, axis) { this.viewers[0].rotate(angle, axis); }
   zoom(factor) { this.viewers[0].zoom(factor); }
