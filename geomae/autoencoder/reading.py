@@ -125,4 +125,5 @@ def _residuals(
         heavy_weight=config.heavy_weight,
     )
     error = (encoder(fresh) - target[whole]).flatten(1).norm(dim=1)
-    return error / target[whole].flatten(1).norm(dim=1).clamp(min=1e-30)
+    residual = error / target[whole].flatten(1).norm(dim=1).clamp(min=1e-30)
+    return residual.nan_to_num(nan=torch.inf)

@@ -153,13 +153,15 @@ def _normal_solver(
     diagonal = normal.diagonal(dim1=1, dim2=2)
     mean = diagonal.sum(1) / (diagonal > 0).sum(1).clamp(min=1)
     ridge = (damping * mean)[:, None] + torch.where(diagonal > 0, 0.0, 1.0)
-    factor = torch.linalg.cholesky(normal + torch.diag_embed(ridge))
+    factor, failed = torch.linalg.cholesky_ex(normal + torch.diag_embed(ridge))
+    solvable = (failed == 0) & torch.isfinite(jacobian).all((1, 2))
     counts = torch.bincount(batch, minlength=len(jacobian))
     atoms = torch.arange(jacobian.shape[1] // 3, device=batch.device) < counts[:, None]
 
     def solve(error: Tensor) -> Tensor:
         gradient = jacobian @ error[..., None]
         step = -torch.cholesky_solve(gradient, factor)[..., 0]
+        step = torch.where(solvable[:, None], step, 0.0)
         return step.unflatten(1, (-1, 3))[atoms]
 
     return solve

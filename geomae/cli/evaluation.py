@@ -1,5 +1,6 @@
 """`geomae reconstruct`, `geomae evaluate` and `geomae demo`."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -110,6 +111,11 @@ def evaluate(
         _write_page(failures, wrong, summary, f"what {model} got wrong on {source}/{split}", [])
 
 
+def _plain(value: float) -> float | None:
+    """A number that JSON has, or None."""
+    return value if math.isfinite(value) else None
+
+
 def _failure(item) -> dict:
     """One failure in plain words."""
     from geomae.cli.outputs import label_of
@@ -120,8 +126,8 @@ def _failure(item) -> dict:
         "formula": item.original.formula,
         "decoded": None if item.decoded is None else item.decoded.formula,
         "status": item.status,
-        "max_error": item.comparison.max_error if item.comparison else None,
-        "residual": item.residual,
+        "max_error": _plain(item.comparison.max_error) if item.comparison else None,
+        "residual": _plain(item.residual),
     }
 
 

@@ -19,3 +19,4 @@ from geomae.data.sources import load_source as load_source
 from geomae.data.sources import source_names as source_names
 from geomae.data.structure import Structure as Structure
 from geomae.data.validate import check_structure as check_structure
+from geomae.data.validate import find_fault as find_fault

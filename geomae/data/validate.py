@@ -1,18 +1,18 @@
 """What every structure must satisfy before anything is computed from it."""
 
-import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from torch import Tensor
 
 from geomae.data.elements import SYMBOLS
+from geomae.data.neighbours import heights, neighbours
 from geomae.data.structure import Structure
 from geomae.errors import StructureError
 
 CLOSEST = 0.1
 """Least distance of two atoms, in Å."""
 
-FLATTEST = 1e-3
-"""Least volume of a cell over the product of its edges."""
+FLATTEST = 0.01
+"""Least distance of the planes on which a cell repeats, in Å."""
 
 
 def check_structure(
@@ -27,7 +27,8 @@ def check_structure(
 
     Raises:
         StructureError: no atoms, lengths that differ, an unknown element, positions or a cell that
-            are not finite, a flat cell, periodicity without a cell, atoms closer than 0.1 Å.
+            are not finite, a cell of no volume, periodicity without a cell, atoms (or an atom and
+            its own image) closer than 0.1 Å.
     """
     fault = find_fault(structure)
     if fault:
@@ -37,64 +38,61 @@ def check_structure(
 def find_fault(structure: Structure) -> str | None:
     """The first thing that is wrong with a structure, in words; None if nothing is."""
     numbers, positions = structure.get("numbers"), structure.get("positions")
-    if numbers is None or positions is None or not len(numbers):
+    if numbers is None or not len(numbers):
         return "has no atoms"
-    if len(numbers) != len(positions):
-        return f"has {len(numbers)} atomic numbers but {len(positions)} positions"
-    strange = [z for z in numbers.tolist() if not 1 <= z < len(SYMBOLS)]
-    if strange:
-        return f"has the atomic number {strange[0]}; elements have 1 to {len(SYMBOLS) - 1}"
-    if not bool(torch.isfinite(positions).all()):
-        atom = int((~torch.isfinite(positions).all(1)).nonzero()[0, 0])
-        return f"atom {atom} ({SYMBOLS[int(numbers[atom])]}) has a position that is not finite"
+    if positions is None:
+        return "has no positions"
+    if positions.shape != (len(numbers), 3):
+        return (
+            f"has {len(numbers)} atomic numbers but positions of shape {list(positions.shape)}; "
+            f"expected [{len(numbers)}, 3]"
+        )
+    unknown = ((numbers < 1) | (numbers >= len(SYMBOLS))).nonzero()[:, 0].tolist()
+    if unknown:
+        return (
+            f"atom {unknown[0]} has the atomic number {int(numbers[unknown[0]])}; elements have 1 "
+            f"to {len(SYMBOLS) - 1}"
+        )
+    finite = torch.isfinite(positions).all(1)
+    if not bool(finite.all()):
+        return f"{_name(structure, int((~finite).nonzero()[0, 0]))} is at no finite position"
     return _cell_fault(structure) or _overlap(structure)
 
 
 def _cell_fault(structure: Structure) -> str | None:
-    if not structure.periodic:
-        return None
-    if structure.get("cell") is None:
-        return "is periodic but has no cell"
-    cell = structure.cell[0]
+    cell, pbc = structure.get("cell"), structure.get("pbc")
+    if cell is None:
+        return "is periodic but has no cell" if structure.periodic else None
     if not bool(torch.isfinite(cell).all()):
         return "has a cell that is not finite"
-    active = cell[structure.pbc[0]]
-    volume = torch.linalg.det(active @ active.T).clamp(min=0).sqrt()
-    if volume <= FLATTEST * active.norm(dim=1).prod():
-        return "has a cell of zero volume"
+    if (
+        pbc is not None
+        and float(heights(cell.reshape(1, 3, 3), pbc.reshape(1, 3)).min()) < FLATTEST
+    ):
+        return f"has a cell of zero volume: {cell.reshape(3, 3).tolist()} (rows, Å)"
     return None
 
 
 def _overlap(structure: Structure) -> str | None:
     """Two atoms, images included, that are closer than atoms can be."""
-    positions = structure.positions.numpy()
-    if structure.periodic:
-        images, owner = _with_images(structure, CLOSEST)
-    else:
-        images, owner = positions, np.arange(len(positions))
-    for a, b in sorted(cKDTree(images).query_pairs(CLOSEST)):
-        i, j = sorted((int(owner[a]), int(owner[b])))
-        first, second = SYMBOLS[int(structure.numbers[i])], SYMBOLS[int(structure.numbers[j])]
-        gap = float(np.linalg.norm(images[a] - images[b]))
-        return (
-            f"atoms {i} ({first}) and {j} ({second}) are {gap:.3f} Å apart, closer than {CLOSEST}"
-        )
-    return None
+    near = neighbours(
+        structure.positions.detach().double(),
+        CLOSEST,
+        cell=structure.get("cell"),
+        pbc=structure.get("pbc"),
+    )
+    if not len(near):
+        return None
+    i, j = sorted(near.edges[:, 0].tolist())
+    first, second = _name(structure, i), _name(structure, j)
+    image = near.shifts is not None and bool(near.shifts[0].any())
+    other = "its own periodic image" if i == j else second + " of a periodic image" * image
+    return f"{first} and {other} are {_text(near.lengths[0])} Å apart, closer than {CLOSEST} Å"
 
 
-def _with_images(structure: Structure, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Atoms wrapped into the cell, with the images of those that are near its faces."""
-    cell, pbc = structure.cell[0].numpy().copy(), structure.pbc[0].numpy()
-    empty = ~cell.any(1)
-    if empty.any():
-        cell[empty] = np.linalg.svd(cell[~empty])[2][(~empty).sum() :][: empty.sum()]
-    fractions = structure.positions.numpy() @ np.linalg.inv(cell)
-    fractions[:, pbc] %= 1.0
-    reach = margin * np.linalg.norm(np.linalg.inv(cell), axis=0)
-    points, owner = fractions, np.arange(len(fractions))
-    for axis in np.flatnonzero(pbc):
-        low, high = points[:, axis] < reach[axis], points[:, axis] > 1 - reach[axis]
-        step = np.eye(3)[axis]
-        points = np.concatenate([points, points[low] + step, points[high] - step])
-        owner = np.concatenate([owner, owner[low], owner[high]])
-    return points @ cell, owner
+def _name(structure: Structure, atom: int) -> str:
+    return f"atom {atom} ({SYMBOLS[int(structure.numbers[atom])]})"
+
+
+def _text(length: Tensor) -> str:
+    return f"{float(length):.3g}"

@@ -79,36 +79,44 @@ def _entry(pair: Pair) -> dict:
         "displacements": [],
         "changed_bonds": None,
     }
-    if entry["original"] and entry["decoded"]:
-        _add_differences(entry, pair)
+    original, decoded = pair.original, pair.decoded
+    if original is None or decoded is None or not (entry["original"] and entry["decoded"]):
+        return entry
+    _add_differences(entry, original, decoded, pair.matching)
     return entry
 
 
-def _add_differences(entry: dict, pair: Pair) -> None:
+def _add_differences(
+    entry: dict, original: Structure, decoded: Structure, matching: Sequence[int] | None
+) -> None:
     """Matching, displacements and changed bonds; decoded atoms move to the images that match."""
-    if pair.matching is None:
-        matching = match_atoms(pair.original, pair.decoded)
+    if matching is None:
+        matching = match_atoms(original, decoded)
     else:
-        matching = check_matching(pair.matching, pair.original, pair.decoded)
-    vectors = displacement_vectors(pair.original, pair.decoded, matching)
+        matching = check_matching(matching, original, decoded)
+    vectors = displacement_vectors(original, decoded, matching)
     lengths = np.linalg.norm(vectors, axis=1)
     entry["matching"] = matching
     entry["displacements"] = [_plain(float(d)) for d in lengths]
-    metrics = entry["metrics"]
-    if -1 not in matching and len(matching) == pair.decoded.n_atoms:
-        metrics.setdefault("rmsd", _plain(float(np.sqrt(np.square(lengths).mean()))))
-        metrics.setdefault("max_error", _plain(float(lengths.max())))
-        before = set(bonds_of(pair.original))
-        order = {decoded: own for own, decoded in enumerate(matching)}
-        after = {(*sorted((order[a], order[b])), k) for a, b, k in bonds_of(pair.decoded)}
-        entry["changed_bonds"] = len({b[:2] for b in before ^ after})
-    if pair.decoded.periodic or pair.original.periodic:
+    if decoded.periodic or original.periodic:
         own = [i for i, partner in enumerate(matching) if partner >= 0]
-        moved = pair.decoded.positions.clone()
-        moved[[matching[i] for i in own]] = pair.original.positions[own] + torch.from_numpy(
-            vectors[own]
-        )
-        entry["decoded"] = _side(Structure(pair.decoded.numbers, moved, pair.decoded.get("cell")))
+        moved = decoded.positions.clone()
+        moved[[matching[i] for i in own]] = original.positions[own] + torch.from_numpy(vectors[own])
+        decoded = Structure(decoded.numbers, moved, decoded.get("cell"))
+        entry["decoded"] = _side(decoded)
+    if -1 not in matching and len(matching) == decoded.n_atoms:
+        rmsd = float(np.sqrt(np.square(lengths).mean()))
+        entry["metrics"].setdefault("rmsd", _plain(rmsd))
+        entry["metrics"].setdefault("max_error", _plain(float(lengths.max())))
+        entry["changed_bonds"] = _changed_bonds(original, decoded, matching)
+
+
+def _changed_bonds(original: Structure, decoded: Structure, matching: Sequence[int]) -> int:
+    """Pairs of atoms whose bond is another one, or is there in one of the two only."""
+    owner = {partner: own for own, partner in enumerate(matching)}
+    before = set(bonds_of(original))
+    after = {(*sorted((owner[a], owner[b])), order) for a, b, order in bonds_of(decoded)}
+    return len({bond[:2] for bond in before ^ after})
 
 
 def _side(structure: Structure | None) -> dict | None:

@@ -195,9 +195,9 @@ def _cell_edges(cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _frame(ax: "Axes3D", points: np.ndarray) -> "Axes3D":
     """Equal scales around all points, and nothing else on the axes."""
     low, high = points.min(0), points.max(0)
-    half = max((high - low).max() / 2, 1e-6) * 1.1
     centre = (low + high) / 2
+    half = max(np.linalg.norm(points - centre, axis=1).max(), 1e-6)
     ax.set(**{f"{k}lim": (c - half, c + half) for k, c in zip("xyz", centre, strict=True)})
-    ax.set_box_aspect((1, 1, 1), zoom=1.4)
+    ax.set_box_aspect((1, 1, 1), zoom=1.5)
     ax.set_axis_off()
     return ax

@@ -39,7 +39,10 @@ byId("labels").click();
 log.labels = [views.viewers[0].labels.length];
 byId("labels").click();
 log.labels.push(views.viewers[0].labels.length);
-log.described = pairs.map((pair, i) => { select(i); return byId("left").getAttribute("aria-label"); });
+log.described = pairs.map((pair, i) => {
+  select(i);
+  return byId("left").getAttribute("aria-label");
+});
 choose(0);
 log.chosen = document.querySelectorAll("#atoms tr.chosen").length;
 byId("filters").children[1].click();

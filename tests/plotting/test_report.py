@@ -124,6 +124,16 @@ def test_missing_figures_are_worked_out(page):
     assert 0 < entry["metrics"]["rmsd"] < entry["metrics"]["max_error"]
 
 
+def test_decoded_atoms_of_crystals_are_shown_at_the_nearest_images(pairs):
+    salt = next(pair for pair in pairs if pair.name == "salt").original
+    far = Structure(salt.numbers, salt.positions, salt.cell)
+    far.positions[0] += salt.cell[0, 1] - 2 * salt.cell[0, 2]
+    entry = data_of(build_page([Pair("salt", salt, far)], {}, title=""))["pairs"][0]
+    assert entry["decoded"] == entry["original"]
+    assert entry["metrics"]["max_error"] == pytest.approx(0, abs=1e-9)
+    assert entry["changed_bonds"] == 0
+
+
 def test_other_composition_leaves_atoms_unmatched(page):
     entry = next(e for e in data_of(page)["pairs"] if e["name"] == "short")
     assert entry["matching"].count(-1) == 1

@@ -4,7 +4,6 @@ from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
-from geomae.data.collect import as_structures
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 
@@ -24,22 +23,26 @@ def load_source(
 
     Args:
         name: 'tetris' (the eight pieces), 'g2' (ASE's 162 molecules), 'qm9' (130,831 molecules),
-            'aflow' (pymatgen's crystal prototypes), or a folder.
-        split: part of it; only qm9 has any (train, valid, test); the whole by default.
+            'aflow' (pymatgen's 288 crystal prototypes), or the path of a folder or file.
+        split: part of it: 'train', 'valid' or 'test' of qm9, a folder within a folder; the whole
+            by default.
         n: only the first n.
 
     Raises:
         GeomaeError: there is no such source, or no such split.
+        StructureError: a file can't be used.
+        MissingExtraError: the source needs a package that isn't installed.
     """
     if str(name) in SOURCES:
-        module = import_module(f"geomae.data.sources.{name}")
-        return module.structures(split or "all", n)
-    if Path(name).is_dir():
-        return as_structures(name)[:n]
-    close = get_close_matches(str(name), SOURCES, n=1)
+        return import_module(f"{__name__}.{name}").structures(split or "all", n)
+    if Path(name).expanduser().exists():
+        from geomae.data.sources import folder
+
+        return folder.structures(name, split, n)
+    close = get_close_matches(str(name).lower(), SOURCES, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     raise GeomaeError(
-        f"there is no data source or folder '{name}'; sources: {', '.join(SOURCES)}{hint}"
+        f"there is no data source, folder or file '{name}'; sources: {', '.join(SOURCES)}{hint}"
     )
 
 

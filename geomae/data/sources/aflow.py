@@ -17,7 +17,9 @@ def structures(split: str = "all", n: int | None = None) -> list[Structure]:
         from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY as LIBRARY
     except ImportError:
         try:
-            from pymatgen.analysis.aflow_prototypes import AFLOW_PROTOTYPE_LIBRARY as LIBRARY
+            from pymatgen.analysis.aflow_prototypes import (  # pyright: ignore
+                AFLOW_PROTOTYPE_LIBRARY as LIBRARY,
+            )
         except ImportError as error:
             raise MissingExtraError("pymatgen", "crystals") from error
     return [_structure(entry) for entry in LIBRARY[:n]]

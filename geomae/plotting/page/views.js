@@ -24,15 +24,22 @@ function displacementColour(length, limit) {
   return `rgb(${mixed.join(",")})`;
 }
 
+function hasWebGL() {
+  const canvas = document.createElement("canvas");
+  const context = canvas.getContext("webgl2") || canvas.getContext("webgl");
+  if (context) context.getExtension("WEBGL_lose_context")?.loseContext();
+  return Boolean(context);
+}
+
 class Views {
   constructor(left, right, elements, onAtom) {
+    if (!hasWebGL()) throw new Error("no WebGL");
     this.elements = elements;
     this.onAtom = onAtom;
     this.viewers = [left, right].map((element) =>
       $3Dmol.createViewer(element, {
         backgroundColor: "white", disableFog: true, minimumZoomToDistance: 2.5, antialias: true,
       }));
-    if (this.viewers.some((viewer) => !viewer)) throw new Error("no WebGL");
     this.labelled = new Set();
     this.alone = false; // while one view follows the other, or the second is hidden
     this.viewers.forEach((viewer, side) => {
