@@ -1,7 +1,7 @@
 """The decoder: one point is taken apart, level by level, until the atoms stand there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -60,16 +60,46 @@ class Drawing:
         tree: atoms, the points above them, and who belongs to whom, the latents' points at the
             origin. Structures without an atom are in it as points without members.
         confidence: of every atom, `[atoms]`: the field's probability that it is there.
-        complete: `[structures]`, false where a point had fewer peaks than children.
         features: of the points of every level, the one point first.
         doubts: how clear the numbers of children were.
     """
 
     tree: Tree
     confidence: Tensor
-    complete: Tensor
     features: tuple[Tensor, ...]
     doubts: Doubts
+
+    def select(self, ids: Int[Tensor, " k"]) -> "Drawing":
+        """Some of the drawings, by ascending numbers."""
+        kept = [torch.isin(batch, ids) for batch in self.tree.batch[::-1]]
+        features = zip(self.features, kept, strict=False)
+        new = torch.full((self.tree.n_structures,), -1, device=ids.device)
+        new[ids] = torch.arange(len(ids), device=ids.device)
+        columns = [column[new[self.doubts.structure] >= 0] for column in _columns(self.doubts)]
+        columns[1] = new[columns[1]]
+        return Drawing(
+            self.tree.select(ids),
+            self.confidence[kept[-1]],
+            tuple(own[mask] for own, mask in features),
+            Doubts(*columns),
+        )
+
+    @staticmethod
+    def join(drawings: Sequence["Drawing"]) -> "Drawing":
+        """Several in a row."""
+        if len(drawings) == 1:
+            return drawings[0]
+        sizes = torch.tensor([0, *(d.tree.n_structures for d in drawings)])
+        doubts = [
+            replace(d.doubts, structure=d.doubts.structure + int(start))
+            for d, start in zip(drawings, torch.cumsum(sizes, 0), strict=False)
+        ]
+        return Drawing(
+            Tree.join([d.tree for d in drawings]),
+            torch.cat([d.confidence for d in drawings]),
+            tuple(map(torch.cat, zip(*(d.features for d in drawings), strict=True))),
+            Doubts(*map(torch.cat, zip(*map(_columns, doubts), strict=True))),
+        )
 
 
 class Decoder(nn.Module):
@@ -147,14 +177,11 @@ class Decoder(nn.Module):
         batch, features = [torch.arange(n, device=latents.device)], [latents]
         memberships: list[Tensor] = []
         doubts: list[Doubts] = []
-        complete = torch.ones(n, dtype=torch.bool, device=latents.device)
         for depth, unpooling in enumerate(self.unpoolings):
             states = unpooling.blocks(features[-1])
             counts, doubt = read_counts(unpooling.counter(states), batch[-1], depth, choices)
             doubts.append(doubt)
             peaks = propose(unpooling.field, states, counts, unpooling.level)
-            short = torch.bincount(peaks.owner, minlength=len(states)) < counts.sum(1)
-            complete[batch[-1][short]] = False
             own = torch.arange(len(peaks.owner), device=latents.device)
             edges = torch.stack([peaks.owner, own])
             positions.append(positions[-1][peaks.owner] + peaks.positions)
@@ -167,7 +194,7 @@ class Decoder(nn.Module):
         numbers = torch.tensor(self.config.elements, device=latents.device)[peaks.kind]
         tree = self._tree(numbers, positions[::-1], batch[::-1], memberships[::-1])
         joined = Doubts(*(torch.cat(parts) for parts in zip(*map(_columns, doubts), strict=True)))
-        return Drawing(tree, peaks.confidence, complete, tuple(features), joined)
+        return Drawing(tree, peaks.confidence, tuple(features), joined)
 
     def _tree(self, numbers: Tensor, positions: list, batch: list, memberships: list) -> Tree:
         """The drawn tree, with the weights that the encoder's would have."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from geomae.autoencoder.config import AutoencoderConfig
-from geomae.autoencoder.decoder import Decoder
+from geomae.autoencoder.decoder import Decoder, Drawing
 from geomae.autoencoder.encoder import Encoder
 from geomae.autoencoder.latents import Latents
 from geomae.autoencoder.reading import Reading, read
@@ -152,10 +152,17 @@ class Autoencoder(nn.Module):
         for ids in _chunks(range(len(latents)), batch_size, "decoding" if progress else None):
             part = latents[ids]
             for reading, centre in zip(
-                read(self.decoder, exact, part.array, refine=refine), part.centres, strict=True
+                read(self.decoder, exact, part.array, refined=refine), part.centres, strict=True
             ):
                 decoded.append(_structure(reading, centre))
         return decoded
+
+    def decode_levels(self, latents: Latents) -> Drawing:
+        """What the decoder draws of latents before refinement: points and features of each level.
+
+        Positions are about the latents' points, in the decoder's precision.
+        """
+        return self.decoder.eval()(latents.to(self.device).array.to(self.dtype))
 
     def tree_of(self, structures: Sequence[Structure]) -> Tree:
         """The hierarchy of structures in float64, without features."""

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomae.autoencoder.decoder import Decoder, Drawing
+from geomae.autoencoder.decoder import Choice, Decoder, Drawing
 from geomae.autoencoder.encoder import Encoder
-from geomae.autoencoder.refinement import refine as refine_positions
+from geomae.autoencoder.refinement import refine
 from geomae.pooling import Tree, grow_tree
 
 CERTIFIED = {torch.float32: 1e-5, torch.float64: 1e-8}
@@ -20,6 +20,12 @@ CERTIFIED_UNREFINED = 0.1
 
 RETRIES = 12
 """Second-best readings that are tried where the best has no certificate."""
+
+ROUNDS = 5
+"""Jacobians of a refinement at most."""
+
+DRAWN_TOGETHER = 64
+"""Latents drawn in one batch."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ def read(
     encoder: Encoder,
     latents: Float[Tensor, "n m c"],
     *,
-    refine: bool = True,
+    refined: bool = True,
     retries: int = RETRIES,
 ) -> list[Reading]:
     """The structure of each latent.
@@ -56,74 +62,102 @@ def read(
         decoder: in the precision of the drawing.
         encoder: in float64; it certifies, and refines.
         latents: about their points.
-        refine: sharpen each drawing against the encoder.
-        retries: other readings of the counts, the most doubtful first, that are tried where the
-            first is not certified.
+        refined: sharpen each drawing against the encoder.
+        retries: other readings of the counts, the most doubtful first, that are drawn where the
+            first is not certified, nor certified when drawn in float64. 0 tries nothing again.
     """
-    precision = next(decoder.parameters()).dtype
-    rough = deepcopy(encoder).to(precision)
-    drawing = decoder(latents.to(precision))
-    best = _settle(drawing, encoder, rough, latents, refine)
-    others = {
-        i: drawing.doubts.of(i, retries) for i, first in enumerate(best) if not first.certified
-    }
-    for attempt in range(retries):
-        doubtful = [i for i, choices in others.items() if attempt < len(choices)]
-        doubtful = [i for i in doubtful if not best[i].certified]
-        if not doubtful:
-            break
-        choices = [others[i][attempt] for i in doubtful]
-        other = decoder(latents[doubtful].to(precision), choices)
-        for i, reading in zip(
-            doubtful, _settle(other, encoder, rough, latents[doubtful], refine), strict=True
-        ):
-            if reading.residual < best[i].residual:
-                best[i] = reading
+    reader = _Reader(decoder, encoder, refined)
+    drawing = reader.draw(latents)
+    best = reader.settle(drawing, latents)
+    for again in (reader.again_exactly, reader.again_otherwise):
+        doubtful = [i for i, reading in enumerate(best) if not reading.certified]
+        if doubtful and retries:
+            for i, reading in again(drawing, latents, doubtful, retries):
+                if reading.residual < best[i].residual:
+                    best[i] = reading
     return best
 
 
-def _settle(
-    drawing: Drawing, encoder: Encoder, rough: Encoder, latents: Tensor, refine: bool
-) -> list[Reading]:
-    """Refine drawings and certify them, by encoding the atoms without what was drawn above them."""
-    tree = drawing.tree.to(torch.float64)
-    target = latents.double()
-    positions = tree.positions[0]
-    if refine:
-        positions = refine_positions(encoder, rough, tree, target).positions
-    bound = CERTIFIED[latents.dtype] if refine else CERTIFIED_UNREFINED
-    whole = torch.bincount(tree.batch[0], minlength=len(latents)) > 0
-    residual = torch.ones(len(latents), dtype=torch.float64, device=latents.device)
-    if bool(whole.any()):
-        residual[whole] = _residuals(encoder, tree, positions, whole, target)
-    readings = []
-    for i in range(len(latents)):
-        own = tree.batch[0] == i
-        readings.append(
-            Reading(
-                tree.numbers[own],
-                positions[own],
-                drawing.confidence[own],
-                float(residual[i]),
-                bool(residual[i] < bound),
-            )
+class _Reader:
+    """Draws latents, and settles drawings: refines and certifies them."""
+
+    def __init__(self, decoder: Decoder, encoder: Encoder, refined: bool):
+        self.decoder, self.encoder, self.refined = decoder, encoder, refined
+        self.precision = next(decoder.parameters()).dtype
+        self.rough = deepcopy(encoder).to(self.precision)
+
+    def again_exactly(
+        self, drawing: Drawing, latents: Tensor, doubtful: list[int], retries: int
+    ) -> list[tuple[int, Reading]]:
+        """The same readings drawn in float64.
+
+        A symmetric latent then gives a structure whose symmetry is exact far beyond float32, and
+        refinement keeps to it.
+        """
+        if not self.refined or self.precision == torch.float64:
+            return []
+        self.decoder, kept = deepcopy(self.decoder).double(), self.decoder
+        again = self.draw(latents[doubtful])
+        self.decoder = kept
+        return list(zip(doubtful, self.settle(again, latents[doubtful]), strict=True))
+
+    def again_otherwise(
+        self, drawing: Drawing, latents: Tensor, doubtful: list[int], retries: int
+    ) -> list[tuple[int, Reading]]:
+        """The least clear counts read otherwise; of each latent the best is settled."""
+        choices = [(i, choice) for i in doubtful for choice in drawing.doubts.of(i, retries)]
+        owner = torch.tensor([i for i, _ in choices], device=latents.device)
+        others = self.draw(latents[owner], [choice for _, choice in choices])
+        tried = self.settle(others, latents[owner], rounds=1)
+        ranked = sorted(range(len(tried)), key=lambda number: tried[number].residual)
+        first = {int(owner[number]): number for number in reversed(ranked)}
+        promising = torch.tensor(sorted(first.values()), device=latents.device)
+        owners = owner[promising]
+        settled = self.settle(others.select(promising), latents[owners])
+        return list(zip(owners.tolist(), settled, strict=True))
+
+    def draw(self, latents: Tensor, choices: list[Choice] | None = None) -> Drawing:
+        """Drawings of latents, each with its own second reading if there are choices."""
+        parts = []
+        precision = next(self.decoder.parameters()).dtype
+        for start in range(0, len(latents), DRAWN_TOGETHER):
+            rows = slice(start, start + DRAWN_TOGETHER)
+            own = None if choices is None else choices[rows]
+            parts.append(self.decoder(latents[rows].to(precision), own))
+        return Drawing.join(parts)
+
+    def settle(self, drawing: Drawing, latents: Tensor, rounds: int = ROUNDS) -> list[Reading]:
+        """Refine drawings and certify them by encoding the atoms, without what was drawn above."""
+        tree, target = drawing.tree.to(torch.float64), latents.double()
+        positions = tree.positions[0]
+        if self.refined:
+            positions = refine(self.encoder, self.rough, tree, target, rounds=rounds).positions
+        bound = CERTIFIED[latents.dtype] if self.refined else CERTIFIED_UNREFINED
+        residual = self._residuals(tree, positions, latents).tolist()
+        readings = []
+        for i, own_residual in enumerate(residual):
+            own = tree.batch[0] == i
+            numbers, confidence = tree.numbers[own], drawing.confidence[own]
+            certified = own_residual < bound
+            readings.append(Reading(numbers, positions[own], confidence, own_residual, certified))
+        return readings
+
+    def _residuals(
+        self, tree: Tree, positions: Tensor, latents: Tensor
+    ) -> Float[Tensor, " structures"]:
+        """Relative distances of encodings, from scratch, to latents; infinite without atoms."""
+        target, config = latents.double(), self.encoder.config
+        whole = torch.bincount(tree.batch[0], minlength=len(latents)) > 0
+        residual = torch.full_like(whole, torch.inf, dtype=torch.float64)
+        if not bool(whole.any()):
+            return residual
+        number = torch.cumsum(whole, 0) - 1
+        scales = [level.scale for level in config.levels]
+        batch = number[tree.batch[0]]
+        fresh = grow_tree(
+            tree.numbers, positions, batch, scales=scales, heavy_weight=config.heavy_weight
         )
-    return readings
-
-
-def _residuals(
-    encoder: Encoder, tree: Tree, positions: Tensor, whole: Tensor, target: Tensor
-) -> Tensor:
-    """Relative distance of the structures that have atoms from their latents."""
-    config = encoder.config
-    number = torch.cumsum(whole, 0) - 1
-    fresh = grow_tree(
-        tree.numbers,
-        positions,
-        number[tree.batch[0]],
-        scales=[level.scale for level in config.levels],
-        heavy_weight=config.heavy_weight,
-    )
-    error = (encoder(fresh) - target[whole]).flatten(1).norm(dim=1)
-    residual = error / target[whole].flatten(1).norm(dim=1).clamp(min=1e-30)
-    return residual.nan_to_num(nan=torch.inf)
+        error = (self.encoder(fresh) - target[whole]).flatten(1).norm(dim=1)
+        size = target[whole].flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
+        residual[whole] = (error / size).nan_to_num(nan=torch.inf)
+        return residual

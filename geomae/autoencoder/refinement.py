@@ -10,8 +10,8 @@ from torch import Tensor
 from geomae.autoencoder.encoder import Encoder
 from geomae.pooling.tree import Tree
 
-DISPLACEMENT = 4e-3
-"""Finite difference in Å: far above float32's rounding, far below any distance of atoms."""
+ROUGH, FINE = 4e-3, 1e-8
+"""Finite differences in Å: far above rounding in the lower and the higher precision."""
 
 ARRIVED = 1e-9
 """Longest step in Å of an atom after which a structure is at its place."""
@@ -40,7 +40,7 @@ def refine(
     tree: Tree,
     latents: Float[Tensor, "n m c"],
     *,
-    rounds: int = 5,
+    rounds: int,
     steps: int = 12,
 ) -> Refined:
     """Gauss-Newton on |E(X) - z|^2 with the memberships of the drawn tree held fixed.
@@ -48,8 +48,10 @@ def refine(
     With the memberships fixed the encoding is smooth in the positions. One Jacobian, by finite
     differences in the lower precision, serves several steps (a chord iteration: it converges
     linearly, with a rate as small as the error of the start, to the precision of the residual,
-    not of the Jacobian). It is renewed, with more damping, where steps stop helping. Structures
-    that the first Jacobian does not help are given up.
+    not of the Jacobian). Where steps stop helping it is renewed in the higher precision, with finer
+    differences, and with more damping where it did not help at all: highly symmetric structures
+    need that, because features that vanish by symmetry grow steeply beside it. Structures
+    that neither helps are given up.
 
     Args:
         encoder: in the precision of the result.
@@ -59,73 +61,94 @@ def refine(
         rounds: Jacobians at most.
         steps: steps with each at most.
     """
+    target = latents.to(tree.positions[0].dtype).flatten(1)
     sizes = torch.bincount(tree.batch[0], minlength=len(latents))
     positions = tree.positions[0].clone()
     residual = positions.new_ones(len(latents))
-    drawn = torch.nonzero(sizes)[:, 0]
-    for ids in drawn[torch.argsort(sizes[drawn], stable=True)].split(ALIKE):
-        ids = torch.sort(ids).values
-        part = tree.select(ids)
-        refined = _refine_alike(encoder, rough, part, latents[ids].flatten(1), rounds, steps)
-        positions[torch.isin(tree.batch[0], ids)] = refined.positions
-        residual[ids] = refined.residual
-    return Refined(positions, residual)
+    damping = torch.full_like(residual, 1e-6)
+    moving = sizes > 0
+    for number in range(rounds):
+        todo = torch.nonzero(moving)[:, 0]
+        if not len(todo):
+            break
+        for ids in todo[torch.argsort(sizes[todo], stable=True)].split(ALIKE):
+            ids = torch.sort(ids).values
+            own = torch.isin(tree.batch[0], ids)
+            part = tree.select(ids).with_atoms_at(positions[own])
+            source = (encoder, FINE) if number else (rough, ROUGH)
+            result = _round(encoder, *source, part, target[ids], damping[ids], steps)
+            positions[own], residual[ids] = result.positions, result.residual
+            hopeless = result.stuck & (result.residual > 0.3) & (number > 0)
+            moving[ids] = result.moving & ~hopeless
+            damping[ids] = torch.where(result.stuck, damping[ids] * 1e3, damping[ids]).clamp(max=1)
+    centre = tree.with_atoms_at(positions).positions[-1]
+    return Refined(positions - centre[tree.batch[0]], residual)
 
 
-def _refine_alike(
-    encoder: Encoder, rough: Encoder, tree: Tree, target: Tensor, rounds: int, steps: int
-) -> Refined:
-    """`refine` for structures of about the same size."""
-    target = target.to(tree.positions[0].dtype)
-    batch = tree.batch[0]
+@dataclass(frozen=True)
+class _Round:
+    """What the steps with one Jacobian came to.
+
+    Attributes:
+        positions, residual: reached.
+        stuck: they did not even halve the residual.
+        moving: not yet where they should be.
+    """
+
+    positions: Tensor
+    residual: Tensor
+    stuck: Tensor
+    moving: Tensor
+
+
+def _round(
+    encoder: Encoder,
+    differentiated: Encoder,
+    displacement: float,
+    tree: Tree,
+    target: Tensor,
+    damping: Tensor,
+    steps: int,
+) -> _Round:
+    """Steps with one Jacobian, for structures of about the same size."""
+    batch, low = tree.batch[0], next(differentiated.parameters()).dtype
     size = target.norm(dim=1).clamp(min=torch.finfo(target.dtype).tiny)
-    low = next(rough.parameters()).dtype
 
     def encode(positions: Tensor) -> Tensor:
         return encoder(tree.with_atoms_at(positions)).flatten(1)
 
-    def encode_roughly(positions: Tensor) -> Tensor:
-        return rough(tree.with_atoms_at(positions.to(low))).flatten(1)
+    def encode_to_differentiate(positions: Tensor) -> Tensor:
+        return differentiated(tree.with_atoms_at(positions.to(low))).flatten(1)
 
     positions = tree.positions[0]
+    jacobian = difference_jacobian(encode_to_differentiate, positions, batch, displacement)
+    solve = _normal_solver(jacobian, damping, batch)
     error = encode(positions) - target
-    residual = error.norm(dim=1) / size
-    damping = torch.full_like(residual, 1e-6)
+    residual = before = error.norm(dim=1) / size
     moving = torch.ones_like(residual, dtype=torch.bool)
-    for _ in range(rounds):
-        before = residual
-        solve = _normal_solver(
-            difference_jacobian(encode_roughly, positions, batch), damping, batch
-        )
-        for _ in range(steps):
-            step = solve(error)
-            moved = positions + torch.where(moving[batch][:, None], step, 0.0)
-            new_error = encode(moved) - target
-            new = new_error.norm(dim=1) / size
-            better = (new < residual) & moving
-            positions = torch.where(better[batch][:, None], moved, positions)
-            error = torch.where(better[:, None], new_error, error)
-            helped = better & (new < 0.7 * residual)
-            residual = torch.where(better, new, residual)
-            length = _longest(step, batch, len(residual))
-            moving = moving & (length > ARRIVED)
-            if not bool((moving & helped).any()):
-                break
-        stuck = residual > 0.5 * before
-        moving &= ~(stuck & (residual > 0.3)) & (residual > 1e-6)
-        if not bool(moving.any()):
+    for _ in range(steps):
+        step = solve(error)
+        moved = positions + torch.where(moving[batch][:, None], step, 0.0)
+        new_error = encode(moved) - target
+        new = new_error.norm(dim=1) / size
+        better = (new < residual) & moving
+        helped = better & (new < 0.7 * residual)
+        positions = torch.where(better[batch][:, None], moved, positions)
+        error = torch.where(better[:, None], new_error, error)
+        residual = torch.where(better, new, residual)
+        moving = moving & (_longest(step, batch, len(residual)) > ARRIVED)
+        if not bool((moving & helped).any()):
             break
-        damping = torch.where(stuck, damping * 1e3, damping).clamp(1e-9, 1.0)
-    centre = tree.with_atoms_at(positions).positions[-1]
-    return Refined(positions - centre[batch], residual)
+    return _Round(positions, residual, residual > 0.5 * before, moving & (residual > 1e-6))
 
 
 def difference_jacobian(
     encode: Callable[[Tensor], Tensor],
     positions: Float[Tensor, "atoms 3"],
     batch: Int[Tensor, " atoms"],
+    displacement: float,
 ) -> Float[Tensor, "n coordinates values"]:
-    """Derivatives of every structure's encoding by its coordinates, by finite differences.
+    """Derivatives of every structure's encoding by its coordinates, by finite differences in Å.
 
     Structures don't see each other, so one pass moves one coordinate of each of them; rows
     beyond a structure's own coordinates are zero.
@@ -136,7 +159,7 @@ def difference_jacobian(
     coordinate = slot[:, None] + torch.arange(3, device=batch.device)
     here = encode(positions)
     rows = [
-        (encode(positions + DISPLACEMENT * (coordinate == index)) - here) / DISPLACEMENT
+        (encode(positions + displacement * (coordinate == index)) - here) / displacement
         for index in range(3 * int(counts.max()))
     ]
     return torch.stack(rows, 1)

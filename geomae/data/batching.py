@@ -19,7 +19,7 @@ class SizeBuckets(Sampler[list[int]]):
     Args:
         sizes: atoms of each structure, or the structures themselves.
         batch_size: structures of a batch; the last of a bucket may have fewer.
-        buckets: of equal numbers of structures, sorted by size; 1 is no sorting at all.
+        buckets: of neighbouring sizes, chosen for the least padding of a table of pairs; 1 is none.
         seed: of the order.
 
     Raises:
@@ -41,8 +41,9 @@ class SizeBuckets(Sampler[list[int]]):
         counts = [s.num_nodes if isinstance(s, Data) else int(s) for s in sizes]
         self.sizes = np.array(counts, dtype=np.int64)
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
-        order = np.argsort(self.sizes, kind="stable")
-        self.buckets = [part for part in np.array_split(order, buckets) if len(part)]
+        bounds = best_bounds(self.sizes, buckets)
+        bucket = np.searchsorted(bounds, self.sizes)
+        self.buckets = [np.flatnonzero(bucket == k) for k in range(len(bounds))]
 
     def set_epoch(self, epoch: int) -> None:
         """Another epoch, another order."""
@@ -72,3 +73,36 @@ class SizeBuckets(Sampler[list[int]]):
         """
         padded = sum(len(batch) * int(self.sizes[batch].max()) ** order for batch in self)
         return padded / max(int((self.sizes**order).sum()), 1) - 1
+
+
+def best_bounds(sizes: np.ndarray, buckets: int, most: int = 512) -> np.ndarray:
+    """Largest sizes of buckets that leave the least padding of pairs of atoms, ascending.
+
+    By dynamic programming over the sizes that occur: optimal if these are not too many, else
+    over as many of their quantiles.
+
+    Args:
+        sizes: of the structures.
+        buckets: at most this many.
+        most: bounds to choose from.
+    """
+    if not len(sizes):
+        return np.zeros(0, dtype=np.int64)
+    choices = np.unique(sizes)
+    if len(choices) > most:
+        shares = np.linspace(0, 1, most)
+        choices = np.unique(np.quantile(sizes, shares, method="higher"))
+    below = np.concatenate([[0], np.searchsorted(np.sort(sizes), choices, side="right")])
+    last = np.arange(len(choices)) + 1
+    cost = np.concatenate([[0.0], np.full(len(choices), np.inf)])
+    cuts = []
+    for _ in range(min(buckets, len(choices))):
+        table = cost[None, :] + (below[last, None] - below[None, :]) * choices[:, None] ** 2.0
+        table[np.arange(len(choices) + 1)[None, :] >= last[:, None]] = np.inf
+        cuts.append(table.argmin(1))
+        cost = np.concatenate([[np.inf], table.min(1)])
+    bounds, place = [], len(choices)
+    for cut in reversed(cuts):
+        bounds.append(choices[place - 1])
+        place = cut[place - 1]
+    return np.array(bounds[::-1])

@@ -13,6 +13,9 @@ from geomae.errors import GeomaeError
 TABLE_ATOMS = 512
 """A molecule of more atoms goes to the cell list instead of the table of all distances."""
 
+LEAST_REACH = 1.0
+"""Shortest search of the cell list, in Å: with less, its cells are too many."""
+
 
 @dataclass(frozen=True)
 class Neighbours:
@@ -155,10 +158,11 @@ def _counted(sizes: Tensor) -> Tensor:
 def _cell_list(
     positions: Tensor, cutoff: float, cell: Tensor, pbc: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Pairs (source, target) and shifts of one structure, up to a hair beyond the cutoff."""
+    """Pairs (source, target) and shifts of one structure, to the cutoff and a little beyond."""
     from vesin import NeighborList
 
-    search = NeighborList(cutoff=float(cutoff) * (1 + 1e-5), full_list=True)
+    reach = max(float(cutoff) * (1 + 1e-5), LEAST_REACH)
+    search = NeighborList(cutoff=reach, full_list=True)
     target, source, shifts = search.compute(
         points=np.ascontiguousarray(positions.detach().double().cpu().numpy()),
         box=np.ascontiguousarray(cell.detach().double().cpu().numpy()),

@@ -6,9 +6,22 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.data.storage import GlobalStorage
 
 INDICES = ("edge_index", "bond_index", "adj_t", "face")
 """Endings of the names of properties that hold numbers of atoms."""
+
+
+class AtomStorage(GlobalStorage):
+    """PyG's storage, told that `numbers` count the nodes: batches get their `batch` and `ptr`."""
+
+    @property
+    def can_infer_num_nodes(self) -> bool:
+        return "numbers" in self
+
+    @property
+    def num_nodes(self) -> int:
+        return len(self["numbers"]) if "numbers" in self else 0
 
 
 class Structure(Data):
@@ -41,6 +54,7 @@ class Structure(Data):
         **properties,
     ):
         super().__init__()
+        self.__dict__["_store"] = AtomStorage(_parent=self)
         if numbers is not None:
             self.numbers = torch.as_tensor(np.array(numbers), dtype=torch.long).reshape(-1)
         if positions is not None:

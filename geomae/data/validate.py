@@ -14,6 +14,9 @@ CLOSEST = 0.1
 FLATTEST = 0.01
 """Least distance of the planes on which a cell repeats, in Å."""
 
+DENSEST = (1.0, 3**0.5 / 2, 0.5**0.5)
+"""Least length, area and volume that lattice points at a distance of 1 take (Gauss 1831)."""
+
 
 def check_structure(
     structure: Structure, index: int | None = None, source: str | None = None
@@ -65,11 +68,15 @@ def _cell_fault(structure: Structure) -> str | None:
         return "is periodic but has no cell" if structure.periodic else None
     if not bool(torch.isfinite(cell).all()):
         return "has a cell that is not finite"
-    if (
-        pbc is not None
-        and float(heights(cell.reshape(1, 3, 3), pbc.reshape(1, 3)).min()) < FLATTEST
-    ):
-        return f"has a cell of zero volume: {cell.reshape(3, 3).tolist()} (rows, Å)"
+    if structure.periodic:
+        rows = cell.reshape(3, 3).double()[pbc.reshape(3)]
+        volume = float(torch.linalg.det(rows @ rows.T).clamp(min=0).sqrt())
+        least = CLOSEST ** len(rows) * DENSEST[len(rows) - 1]
+        height = float(heights(cell.reshape(1, 3, 3), pbc.reshape(1, 3)).min())
+        if volume < least or height < FLATTEST:
+            return f"has a cell of zero volume: its periodic vectors are {rows.tolist()} Å"
+        if len(rows) == 3 and volume < least * structure.n_atoms:
+            return f"has {structure.n_atoms} atoms in a cell of {volume:.3g} Å³: they overlap"
     return None
 
 

@@ -1,5 +1,6 @@
 """The hierarchy of structures as geometry alone: who stands where and belongs to whom."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -61,6 +62,37 @@ class Tree:
             tuple(p[keep] for p, keep in zip(self.positions, kept, strict=True)),
             tuple(w[keep] for w, keep in zip(self.weights, kept, strict=True)),
             tuple(new[b[keep]] for b, keep in zip(self.batch, kept, strict=True)),
+            tuple(memberships),
+        )
+
+    @staticmethod
+    def join(trees: Sequence["Tree"]) -> "Tree":
+        """The structures of several trees in a row."""
+        levels = range(len(trees[0].positions))
+        counts = torch.tensor([[len(tree.batch[level]) for level in levels] for tree in trees])
+        starts = torch.cumsum(counts, 0) - counts
+        memberships = [
+            torch.cat(
+                [
+                    tree.memberships[level] + starts[number, level : level + 2, None]
+                    for number, tree in enumerate(trees)
+                ],
+                1,
+            )
+            for level in levels[:-1]
+        ]
+
+        def column(name: str, level: int) -> Tensor:
+            return torch.cat([getattr(tree, name)[level] for tree in trees])
+
+        return Tree(
+            torch.cat([tree.numbers for tree in trees]),
+            tuple(column("positions", level) for level in levels),
+            tuple(column("weights", level) for level in levels),
+            tuple(
+                torch.cat([tree.batch[level] + int(starts[i, -1]) for i, tree in enumerate(trees)])
+                for level in levels
+            ),
             tuple(memberships),
         )
 

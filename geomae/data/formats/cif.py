@@ -47,7 +47,7 @@ def parse_cif(text: str, source: str) -> Iterator[Structure | StructureError]:
 def _blocks(lines: list[str]) -> Iterator[tuple[int, str]]:
     """Number of the first line, from 1, and text of each block."""
     starts = [k for k, line in enumerate(lines) if line.lower().startswith("data_")]
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, end in zip(starts, [*starts, len(lines)][1:], strict=True):
         yield start + 1, "\n".join(lines[start:end]) + "\n"
 
 

@@ -9,6 +9,9 @@ from geomae.errors import MissingExtraError
 def structures(split: str = "all", n: int | None = None) -> list[Structure]:
     """The prototypes (Mehl et al. 2017) with `mineral`, `strukturbericht` and `aflow` names.
 
+    `name` is the last with the formula, which tells apart the members of a prototype.
+
+
     Raises:
         MissingExtraError: pymatgen is not installed.
     """
@@ -27,7 +30,7 @@ def structures(split: str = "all", n: int | None = None) -> list[Structure]:
 
 def _structure(entry: dict) -> Structure:
     structure, tags = from_pymatgen(entry["snl"].structure), entry["tags"]
-    structure.name = tags["aflow"]
+    structure.name = f"{tags['aflow']} {structure.formula}"
     for key in ("mineral", "strukturbericht", "aflow"):
         structure[key] = tags[key]
     return structure
