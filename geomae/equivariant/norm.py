@@ -9,13 +9,16 @@ from geomae.equivariant.layout import Layout
 
 
 class Norm(nn.Module):
-    """Divides each degree by the root mean square of its components over all channels.
+    """Divides features by the root mean square of all of them, every degree counting the same.
+
+    All degrees share the divisor. If each had its own, a degree that vanishes by symmetry would be
+    blown up beside the symmetric point, and the layer steep there.
 
     Args:
         channels: number of channels, each with a learned scale for each degree.
         lmax: highest degree.
         epsilon: mean square that is added, so that weak features are not blown up.
-        parity: features have both parities, normalised apart.
+        parity: features have both parities.
     """
 
     def __init__(self, channels: int, lmax: int, *, epsilon: float = 1e-3, parity: bool = False):
@@ -23,12 +26,12 @@ class Norm(nn.Module):
         self.layout, self.epsilon = Layout(lmax, parity), epsilon
         self.scale = nn.Parameter(torch.ones(self.layout.multiplets, channels))
         self.multiplet = Constant(self.layout.index)
-        self.share = Constant(self.layout.mean_over_components / channels)
+        self.share = Constant(self.layout.mean_over_components.mean(1) / channels)
 
     def forward(self, features: Float[Tensor, "n *parity m c"]) -> Float[Tensor, "n *parity m c"]:
         flat = self.layout.flatten(features)
         power = flat.square().sum(-1) @ self.share(flat)
-        factor = (power + self.epsilon).rsqrt()[..., None] * self.scale
+        factor = (power + self.epsilon).rsqrt()[:, None, None] * self.scale
         return self.layout.unflatten(flat * factor.index_select(1, self.multiplet(flat)))
 
     def extra_repr(self) -> str:
