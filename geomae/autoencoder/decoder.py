@@ -9,47 +9,10 @@ from torch import Tensor, nn
 
 from geomae.autoencoder.blocks import Counter
 from geomae.autoencoder.config import AutoencoderConfig
+from geomae.autoencoder.counts import Alternative, Doubts, read_counts
 from geomae.autoencoder.peaks import propose
 from geomae.autoencoder.unpooling import Unpooling, like_of
 from geomae.pooling.tree import Tree, children_of
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Reading a point's second most likely number of children instead of the first.
-
-    Attributes:
-        depth: unpooling step, from 0.
-        node: the point, numbered within its structure.
-        kind: kind of the children.
-    """
-
-    depth: int
-    node: int
-    kind: int
-
-
-@dataclass(frozen=True)
-class Doubts:
-    """How clear the numbers of children were: one entry for every point and kind.
-
-    Attributes:
-        margin: log-odds of the first reading over the second, `[d]`.
-        structure, depth, node, kind: where, each `[d]`.
-    """
-
-    margin: Tensor
-    structure: Tensor
-    depth: Tensor
-    node: Tensor
-    kind: Tensor
-
-    def of(self, structure: int, most: int) -> list[Choice]:
-        """The least clear choices of a structure, the least clear first."""
-        own = torch.nonzero(self.structure == structure)[:, 0]
-        order = own[torch.argsort(self.margin[own], stable=True)[:most]]
-        rows = torch.stack([self.depth, self.node, self.kind], 1)[order].tolist()
-        return [Choice(*row) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -75,7 +38,7 @@ class Drawing:
         features = zip(self.features, kept, strict=False)
         new = torch.full((self.tree.n_structures,), -1, device=ids.device)
         new[ids] = torch.arange(len(ids), device=ids.device)
-        columns = [column[new[self.doubts.structure] >= 0] for column in _columns(self.doubts)]
+        columns = [column[new[self.doubts.structure] >= 0] for column in self.doubts.columns()]
         columns[1] = new[columns[1]]
         return Drawing(
             self.tree.select(ids),
@@ -98,7 +61,7 @@ class Drawing:
             Tree.join([d.tree for d in drawings]),
             torch.cat([d.confidence for d in drawings]),
             tuple(map(torch.cat, zip(*(d.features for d in drawings), strict=True))),
-            Doubts(*map(torch.cat, zip(*map(_columns, doubts), strict=True))),
+            Doubts.join(doubts),
         )
 
 
@@ -164,13 +127,13 @@ class Decoder(nn.Module):
         return nn.functional.cross_entropy(self.formula(latents).flatten(0, 1), counts.flatten())
 
     def forward(
-        self, latents: Float[Tensor, "n m c"], choices: Sequence[Choice] | None = None
+        self, latents: Float[Tensor, "n m c"], readings: Sequence[Alternative] | None = None
     ) -> Drawing:
         """Draw the structures of latents, around the origin.
 
         Args:
             latents: about their points.
-            choices: one for each latent: what to read differently from the most likely.
+            readings: one for each latent: what to read differently from the most likely.
         """
         n = latents.shape[0]
         positions = [latents.new_zeros(n, 3)]
@@ -179,7 +142,7 @@ class Decoder(nn.Module):
         doubts: list[Doubts] = []
         for depth, unpooling in enumerate(self.unpoolings):
             states = unpooling.blocks(features[-1])
-            counts, doubt = read_counts(unpooling.counter(states), batch[-1], depth, choices)
+            counts, doubt = read_counts(unpooling.counter(states), batch[-1], depth, readings)
             doubts.append(doubt)
             peaks = propose(unpooling.field, states, counts, unpooling.level)
             own = torch.arange(len(peaks.owner), device=latents.device)
@@ -193,7 +156,7 @@ class Decoder(nn.Module):
                 )
         numbers = torch.tensor(self.config.elements, device=latents.device)[peaks.kind]
         tree = self._tree(numbers, positions[::-1], batch[::-1], memberships[::-1])
-        joined = Doubts(*(torch.cat(parts) for parts in zip(*map(_columns, doubts), strict=True)))
+        joined = Doubts.join(doubts)
         return Drawing(tree, peaks.confidence, tuple(features), joined)
 
     def _tree(self, numbers: Tensor, positions: list, batch: list, memberships: list) -> Tree:
@@ -204,39 +167,6 @@ class Decoder(nn.Module):
                 weights[-1].new_zeros(len(above)).index_add(0, members[1], weights[-1][members[0]])
             )
         return Tree(numbers, tuple(positions), tuple(weights), tuple(batch), tuple(memberships))
-
-
-def read_counts(
-    logits: Float[Tensor, "n kinds counts"],
-    batch: Int[Tensor, " n"],
-    depth: int,
-    choices: Sequence[Choice] | None,
-) -> tuple[Int[Tensor, "n kinds"], Doubts]:
-    """The most likely counts, or the second where a choice says so, and how clear they were."""
-    top = logits.topk(2, dim=-1)
-    counts = top.indices[..., 0].clone()
-    size = torch.bincount(batch, minlength=len(choices) if choices else 0)
-    starts = torch.cumsum(size, 0) - size
-    for structure, choice in enumerate(choices or ()):
-        if choice.depth == depth and choice.node < size[structure]:
-            node = starts[structure] + choice.node
-            counts[node, choice.kind] = top.indices[node, choice.kind, 1]
-    kinds = logits.shape[1]
-    node = torch.arange(len(batch), device=batch.device) - starts[batch]
-    kind = torch.arange(kinds, device=batch.device).expand(len(batch), kinds)
-    margin = (top.values[..., 0] - top.values[..., 1]).flatten()
-    doubts = Doubts(
-        margin,
-        batch.repeat_interleave(kinds),
-        torch.full_like(margin, depth, dtype=torch.long),
-        node.repeat_interleave(kinds),
-        kind.flatten(),
-    )
-    return counts, doubts
-
-
-def _columns(doubts: Doubts) -> tuple[Tensor, ...]:
-    return doubts.margin, doubts.structure, doubts.depth, doubts.node, doubts.kind
 
 
 def element_index(numbers: Tensor, elements: tuple[int, ...]) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomae.autoencoder.decoder import Choice, Decoder, Drawing
+from geomae.autoencoder.counts import Alternative
+from geomae.autoencoder.decoder import Decoder, Drawing
 from geomae.autoencoder.encoder import Encoder
 from geomae.autoencoder.refinement import refine
 from geomae.pooling import Tree, grow_tree
@@ -18,8 +19,8 @@ CERTIFIED = {torch.float32: 1e-5, torch.float64: 1e-8}
 CERTIFIED_UNREFINED = 0.1
 """The same for a structure straight from the peaks."""
 
-RETRIES = 12
-"""Second-best readings that are tried where the best has no certificate."""
+RETRIES = 20
+"""Other readings that are tried where the likeliest has no certificate."""
 
 ROUNDS = 5
 """Jacobians of a refinement at most."""
@@ -63,7 +64,7 @@ def read(
         encoder: in float64; it certifies, and refines.
         latents: about their points.
         refined: sharpen each drawing against the encoder.
-        retries: other readings of the counts, the most doubtful first, that are drawn where the
+        retries: other readings of the counts, the likeliest first, that are drawn where the
             first is not certified, nor certified when drawn in float64. 0 tries nothing again.
     """
     reader = _Reader(decoder, encoder, refined)
@@ -105,24 +106,24 @@ class _Reader:
         self, drawing: Drawing, latents: Tensor, doubtful: list[int], retries: int
     ) -> list[tuple[int, Reading]]:
         """The least clear counts read otherwise; of each latent the best is settled."""
-        choices = [(i, choice) for i in doubtful for choice in drawing.doubts.of(i, retries)]
-        owner = torch.tensor([i for i, _ in choices], device=latents.device)
-        others = self.draw(latents[owner], [choice for _, choice in choices])
-        tried = self.settle(others, latents[owner], rounds=1)
+        others = [(i, r) for i in doubtful for r in drawing.doubts.alternatives(i, retries)]
+        owner = torch.tensor([i for i, _ in others], device=latents.device)
+        drawn = self.draw(latents[owner], [reading for _, reading in others])
+        tried = self.settle(drawn, latents[owner], rounds=1)
         ranked = sorted(range(len(tried)), key=lambda number: tried[number].residual)
         first = {int(owner[number]): number for number in reversed(ranked)}
         promising = torch.tensor(sorted(first.values()), device=latents.device)
         owners = owner[promising]
-        settled = self.settle(others.select(promising), latents[owners])
+        settled = self.settle(drawn.select(promising), latents[owners])
         return list(zip(owners.tolist(), settled, strict=True))
 
-    def draw(self, latents: Tensor, choices: list[Choice] | None = None) -> Drawing:
-        """Drawings of latents, each with its own second reading if there are choices."""
+    def draw(self, latents: Tensor, readings: list[Alternative] | None = None) -> Drawing:
+        """Drawings of latents, each with its own alternative if there are any."""
         parts = []
         precision = next(self.decoder.parameters()).dtype
         for start in range(0, len(latents), DRAWN_TOGETHER):
             rows = slice(start, start + DRAWN_TOGETHER)
-            own = None if choices is None else choices[rows]
+            own = None if readings is None else readings[rows]
             parts.append(self.decoder(latents[rows].to(precision), own))
         return Drawing.join(parts)
 

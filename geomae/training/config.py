@@ -14,10 +14,13 @@ class DataConfig(Config):
     """Attributes:
     source: name of a data set that can be trained on.
     split: part of it that trains.
+    least_share: of the batches for each number of heavy atoms; where a data set has fewer,
+        they are repeated. QM9 has three molecules of one heavy atom among 130,831.
     """
 
     source: str = "qm9"
     split: str = "train"
+    least_share: float = Field(0.0, ge=0, le=0.1)
 
 
 class TrainingConfig(Config):

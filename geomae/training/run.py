@@ -33,6 +33,21 @@ class ShuffledTrees:
         return self.forest.batch(torch.from_numpy(self.order[start : start + self.batch_size]))
 
 
+def with_least_share(ids: np.ndarray, kind: np.ndarray, share: float) -> np.ndarray:
+    """Repeat structures of rare kinds until each kind has at least a share of the original number.
+
+    Args:
+        ids: of the structures.
+        kind: of each.
+        share: of the number of structures; 0 repeats none.
+    """
+    parts = [ids]
+    for value in np.unique(kind):
+        own = ids[kind == value]
+        parts.append(np.tile(own, max(0, int(share * len(ids) / len(own)) - 1)))
+    return np.concatenate(parts)
+
+
 def training_data(config: RunConfig) -> ShuffledTrees:
     """The batches that a configuration asks for."""
     if config.data.source != "qm9":
@@ -42,6 +57,8 @@ def training_data(config: RunConfig) -> ShuffledTrees:
     data = load_qm9()
     forest = plant("qm9", data.numbers, data.positions, data.offsets, config.model)
     ids = split_indices(config.data.split)
+    heavy = np.add.reduceat((data.numbers > 1).numpy().astype(int), data.offsets[:-1].numpy())
+    ids = with_least_share(ids, heavy[ids], config.data.least_share)
     return ShuffledTrees(forest, ids, config.training.batch_size, config.training.seed)
 
 

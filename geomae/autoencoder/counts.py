@@ -1,0 +1,108 @@
+"""Reading how many children there are, how clear that was, and what else it could have been."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+DOUBTED = 10
+"""Least clear numbers of a structure that alternatives are made of."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Reading a point's second most likely number of children instead of the first.
+
+    Attributes:
+        depth: unpooling step, from 0.
+        node: the point, numbered within its structure.
+        kind: kind of the children.
+    """
+
+    depth: int
+    node: int
+    kind: int
+
+
+Alternative = tuple[Choice, ...]
+"""What is read differently in one structure."""
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """How clear the numbers of children were: one entry for every point and kind.
+
+    Attributes:
+        margin: log-odds of the first reading over the second, `[d]`.
+        structure, depth, node, kind: where, each `[d]`.
+    """
+
+    margin: Tensor
+    structure: Tensor
+    depth: Tensor
+    node: Tensor
+    kind: Tensor
+
+    def columns(self) -> tuple[Tensor, ...]:
+        return self.margin, self.structure, self.depth, self.node, self.kind
+
+    @staticmethod
+    def join(doubts: Sequence["Doubts"]) -> "Doubts":
+        """Several in a row."""
+        return Doubts(*map(torch.cat, zip(*(each.columns() for each in doubts), strict=True)))
+
+    def alternatives(self, structure: int, most: int) -> list[Alternative]:
+        """Other readings of a structure, the likeliest first: one number different, or two.
+
+        Two at once exchange one element for another.
+        """
+        own = torch.nonzero(self.structure == structure)[:, 0]
+        order = own[torch.argsort(self.margin[own], stable=True)[:DOUBTED]]
+        rows = torch.stack([self.depth, self.node, self.kind], 1)[order].tolist()
+        single = [
+            (margin, (Choice(*row),))
+            for margin, row in zip(self.margin[order].tolist(), rows, strict=True)
+        ]
+        double = [(a + b, one + other) for (a, one), (b, other) in combinations(single, 2)]
+        ranked = sorted(single + double, key=lambda item: item[0])
+        return [alternative for _, alternative in ranked[:most]]
+
+
+def read_counts(
+    logits: Float[Tensor, "n kinds counts"],
+    batch: Int[Tensor, " n"],
+    depth: int,
+    readings: Sequence[Alternative] | None,
+) -> tuple[Int[Tensor, "n kinds"], Doubts]:
+    """The most likely counts, or the second where a reading says so, and how clear they were.
+
+    Args:
+        logits: of each number of children, for every point and kind.
+        batch: structure of each point, ascending.
+        depth: unpooling step.
+        readings: for each structure, what to read differently; nothing if None.
+    """
+    top = logits.topk(2, dim=-1)
+    counts = top.indices[..., 0].clone()
+    size = torch.bincount(batch, minlength=len(readings) if readings else 0)
+    starts = torch.cumsum(size, 0) - size
+    for structure, reading in enumerate(readings or ()):
+        for choice in reading:
+            if choice.depth == depth and choice.node < size[structure]:
+                node = starts[structure] + choice.node
+                counts[node, choice.kind] = top.indices[node, choice.kind, 1]
+    kinds = logits.shape[1]
+    node = torch.arange(len(batch), device=batch.device) - starts[batch]
+    kind = torch.arange(kinds, device=batch.device).expand(len(batch), kinds)
+    margin = (top.values[..., 0] - top.values[..., 1]).flatten()
+    doubts = Doubts(
+        margin,
+        batch.repeat_interleave(kinds),
+        torch.full_like(margin, depth, dtype=torch.long),
+        node.repeat_interleave(kinds),
+        kind.flatten(),
+    )
+    return counts, doubts
