@@ -74,7 +74,7 @@ def read(
         doubtful = [i for i, reading in enumerate(best) if not reading.certified]
         if doubtful and retries:
             for i, reading in again(drawing, latents, doubtful, retries):
-                if reading.residual < best[i].residual:
+                if reading.certified:
                     best[i] = reading
     return best
 

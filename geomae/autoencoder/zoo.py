@@ -10,11 +10,12 @@ from geomae.errors import GeomaeError
 
 
 def models_folder() -> Path:
-    """`$GEOMAE_MODELS`, or `models/` beside the package, or in the working folder."""
+    """`$GEOMAE_MODELS`, or `models/` in the package, beside it, or in the working folder."""
     if named := os.environ.get("GEOMAE_MODELS"):
         return Path(named)
-    beside = Path(__file__).resolve().parents[2] / "models"
-    return beside if beside.is_dir() else Path("models")
+    package = Path(__file__).resolve().parents[1]
+    folders = [package / "models", package.parent / "models", Path("models")]
+    return next((folder for folder in folders if folder.is_dir()), folders[-1])
 
 
 def released_models() -> dict[str, Path]:

@@ -41,9 +41,14 @@ def train(
         task = bar.add_task("training", total=settings.training.steps)
 
         def report(step: int, row: dict[str, float]) -> None:
-            speed = row["structures_per_second"]
-            label = f"loss {row['loss']:.4f}, {speed:.0f} structures/s"
-            bar.update(task, completed=step, description=label)
+            if "loss" in row:
+                label = f"loss {row['loss']:.4f}, {row['structures_per_second']:.0f} structures/s"
+                bar.update(task, completed=step, description=label)
+            else:
+                bar.console.print(
+                    f"step {step}: {100 * row['reconstructed']:.1f} % of held-out structures "
+                    f"reconstructed, RMSD {row['rmsd']:.3f} Å"
+                )
 
         trainer = run(settings, output, report)
     finished = trainer.step >= settings.training.steps

@@ -37,6 +37,8 @@ class TrainingConfig(Config):
         seed: of the initial weights, the order of the data and the noise.
         threads: CPU threads.
         log_every, checkpoint_every: steps between lines of the log, and between checkpoints.
+        evaluate_every, evaluate_n: steps between evaluations of the averaged weights, and how
+            many structures that were held out they reconstruct.
     """
 
     steps: int = Field(16_000, ge=1)
@@ -51,6 +53,8 @@ class TrainingConfig(Config):
     threads: int = Field(2, ge=1)
     log_every: int = Field(50, ge=1)
     checkpoint_every: int = Field(500, ge=1)
+    evaluate_every: int = Field(1000, ge=1)
+    evaluate_n: int = Field(64, ge=0)
 
 
 class RunConfig(Config):

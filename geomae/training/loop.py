@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from geomae.training.config import RunConfig, TrainingConfig
 
+Evaluation = Callable[[dict[str, Tensor]], dict[str, float]]
+"""Figures of weights, given by name."""
+
 
 @runtime_checkable
 class Batches(Protocol):
@@ -32,11 +35,20 @@ class Trainer:
         model: with `loss(batch, generator) -> dict` that has the key 'loss'.
         batches: gives the batch of each step.
         config: of the run; kept in every checkpoint.
-        folder: for `checkpoint.safetensors` and `log.csv`.
+        folder: for `checkpoint.safetensors`, `log.csv` and `evaluation.csv`.
+        evaluate: figures of the averaged weights, by name.
     """
 
-    def __init__(self, model: nn.Module, batches: Batches, config: RunConfig, folder: Path | str):
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Batches,
+        config: RunConfig,
+        folder: Path | str,
+        evaluate: Evaluation | None = None,
+    ):
         self.model, self.batches, self.config = model, batches, config
+        self.evaluate = evaluate
         self.settings: TrainingConfig = config.training
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,12 +99,19 @@ class Trainer:
                 row = {name: value / count for name, value in sums.items()}
                 seconds = time.monotonic() - started
                 row["structures_per_second"] = count * self.settings.batch_size / seconds
-                self._log(row)
+                self._log(self.log_path, row)
                 if report:
                     report(self.step, row)
                 sums, started, since = {}, time.monotonic(), self.step
             if self.step % self.settings.checkpoint_every == 0:
                 self.save()
+            if self.evaluate and self.step % self.settings.evaluate_every == 0:
+                figures = self.evaluate(self.average)
+                self._log(self.folder / "evaluation.csv", figures)
+                if report:
+                    report(self.step, figures)
+                started = time.monotonic()
+                since, sums = self.step, {}
         self.save()
 
     def train_step(self) -> dict[str, float]:
@@ -139,18 +158,19 @@ class Trainer:
                 state[index] = {key.split("/")[1]: tensors[key] for key in keys}
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
-        self._truncate_log()
+        for path in (self.log_path, self.folder / "evaluation.csv"):
+            self._truncate(path)
 
-    def _truncate_log(self) -> None:
+    def _truncate(self, path: Path) -> None:
         """Drop the lines of steps that the checkpoint does not have: they will come again."""
-        if self.log_path.exists():
-            head, *lines = self.log_path.read_text().splitlines()
+        if path.exists():
+            head, *lines = path.read_text().splitlines()
             kept = [line for line in lines if int(line.split(",")[0]) <= self.step]
-            self.log_path.write_text("\n".join([head, *kept]) + "\n")
+            path.write_text("\n".join([head, *kept]) + "\n")
 
-    def _log(self, row: dict[str, float]) -> None:
-        new = not self.log_path.exists()
-        with open(self.log_path, "a", newline="") as file:
+    def _log(self, path: Path, row: dict[str, float]) -> None:
+        new = not path.exists()
+        with open(path, "a", newline="") as file:
             writer = csv.writer(file)
             if new:
                 writer.writerow(["step", *row])

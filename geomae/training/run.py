@@ -5,14 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from geomae.autoencoder.model import Autoencoder
 from geomae.checkpoint import Checkpoint, write_checkpoint
+from geomae.data import load_source
 from geomae.errors import GeomaeError
+from geomae.metrics import summarise
+from geomae.metrics.evaluation import reconstruct
 from geomae.pooling import Tree
 from geomae.training.config import RunConfig
 from geomae.training.forest import Forest, plant
-from geomae.training.loop import Trainer
+from geomae.training.loop import Evaluation, Trainer
 
 
 class ShuffledTrees:
@@ -62,6 +66,23 @@ def training_data(config: RunConfig) -> ShuffledTrees:
     return ShuffledTrees(forest, ids, config.training.batch_size, config.training.seed)
 
 
+def held_out(config: RunConfig) -> Evaluation | None:
+    """Reconstructs structures of the validation split; None if the configuration asks for none."""
+    if not config.training.evaluate_n:
+        return None
+    structures = load_source(config.data.source, split="valid", n=config.training.evaluate_n)
+
+    def evaluate(weights: dict[str, Tensor]) -> dict[str, float]:
+        with torch.random.fork_rng(devices=[]):
+            model = Autoencoder(config.model)
+        model.load_state_dict(weights)
+        items = reconstruct(model, structures, refine=False)
+        summary = summarise([i.comparison for i in items], [i.certified for i in items])
+        return {name: summary[name] for name in ("composition_accuracy", "reconstructed", "rmsd")}
+
+    return evaluate
+
+
 def train(
     config: RunConfig,
     folder: Path | str,
@@ -77,7 +98,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         model = Autoencoder(config.model)
-    trainer = Trainer(model, training_data(config), config, folder)
+    trainer = Trainer(model, training_data(config), config, folder, held_out(config))
     trainer.run(report)
     return trainer
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -10,6 +11,7 @@ from torch import nn
 from geomae.errors import GeomaeError
 from geomae.training.config import RunConfig, read_config
 from geomae.training.loop import Trainer, learning_rate
+from geomae.training.run import with_least_share
 from tests.autoencoder.conftest import small_config
 
 CONFIG = Path(__file__).parents[2] / "models/qm9/config.yaml"
@@ -91,3 +93,29 @@ def test_wrong_value_is_named(tmp_path):
 def test_missing_configuration(tmp_path):
     with pytest.raises(GeomaeError, match="can't read"):
         read_config(tmp_path / "none.yaml")
+
+
+def test_held_out_structures_are_evaluated_and_logged(tmp_path):
+    settings = config(8)
+    training = settings.training.model_copy(update={"evaluate_every": 4})
+    settings = settings.model_copy(update={"training": training})
+    seen = []
+
+    def evaluate(weights):
+        seen.append(weights["weight"].clone())
+        return {"reconstructed": 0.5}
+
+    Trainer(Line(), batches, settings, tmp_path, evaluate).run()
+    assert (tmp_path / "evaluation.csv").read_text().split() == [
+        "step,reconstructed",
+        "4,0.5",
+        "8,0.5",
+    ]
+    assert len(seen) == 2 and not torch.equal(*seen)
+
+
+def test_rare_sizes_are_repeated():
+    ids, kind = np.arange(1000, 1100), np.array([1] * 2 + [2] * 98)
+    more = with_least_share(ids, kind, 0.1)
+    assert (more == 1000).sum() == (more == 1001).sum() == 5 and (more == 1050).sum() == 1
+    assert np.array_equal(with_least_share(ids, kind, 0.0), ids)
