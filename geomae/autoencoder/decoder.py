@@ -47,6 +47,14 @@ class Drawing:
             Doubts(*columns),
         )
 
+    def formula(self, elements: Sequence[int]) -> Int[Tensor, "n elements"]:
+        """How many atoms of each element every drawing has."""
+        kind = element_index(self.tree.numbers, tuple(elements))
+        table = torch.zeros(
+            self.tree.n_structures, len(elements), dtype=torch.long, device=kind.device
+        )
+        return table.index_put((self.tree.batch[0], kind), torch.ones_like(kind), accumulate=True)
+
     @staticmethod
     def join(drawings: Sequence["Drawing"]) -> "Drawing":
         """Several in a row."""
@@ -118,6 +126,10 @@ class Decoder(nn.Module):
                 parents = moved
         return losses
 
+    def formula_of(self, latents: Float[Tensor, "n m c"]) -> Int[Tensor, "n elements"]:
+        """How many atoms of each element latents tell at once, without drawing."""
+        return self.formula(latents).argmax(-1)
+
     def _formula_loss(self, latents: Tensor, tree: Tree, element: Tensor) -> Tensor:
         counts = torch.zeros(
             tree.n_structures, len(self.config.elements), dtype=torch.long, device=element.device
@@ -127,13 +139,17 @@ class Decoder(nn.Module):
         return nn.functional.cross_entropy(self.formula(latents).flatten(0, 1), counts.flatten())
 
     def forward(
-        self, latents: Float[Tensor, "n m c"], readings: Sequence[Alternative] | None = None
+        self,
+        latents: Float[Tensor, "n m c"],
+        readings: Sequence[Alternative] | None = None,
+        fineness: int = 1,
     ) -> Drawing:
         """Draw the structures of latents, around the origin.
 
         Args:
             latents: about their points.
             readings: one for each latent: what to read differently from the most likely.
+            fineness: of the grids where the search for peaks starts.
         """
         n = latents.shape[0]
         positions = [latents.new_zeros(n, 3)]
@@ -144,7 +160,7 @@ class Decoder(nn.Module):
             states = unpooling.blocks(features[-1])
             counts, doubt = read_counts(unpooling.counter(states), batch[-1], depth, readings)
             doubts.append(doubt)
-            peaks = propose(unpooling.field, states, counts, unpooling.level)
+            peaks = propose(unpooling.field, states, counts, unpooling.level, fineness)
             own = torch.arange(len(peaks.owner), device=latents.device)
             edges = torch.stack([peaks.owner, own])
             positions.append(positions[-1][peaks.owner] + peaks.positions)

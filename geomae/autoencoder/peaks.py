@@ -17,6 +17,9 @@ SPARE_SEEDS = 2
 HESSIAN = (4, 5, 6, 5, 7, 8, 6, 8, 9)
 """Components of a jet as a matrix."""
 
+FINEST = 4
+"""How much finer than a level's spacing the grid may become where peaks are missing."""
+
 JET_ROWS = 128
 """Places whose derivatives are evaluated together: few enough to stay in a core's cache."""
 
@@ -44,14 +47,45 @@ def propose(
     features: Float[Tensor, "n m c"],
     counts: Int[Tensor, "n kinds"],
     level: LevelConfig,
+    fineness: int = 1,
 ) -> Children:
     """The `counts` highest peaks of each kind in the field around each parent.
 
     Seeds are the local maxima on a grid; each climbs to its peak by Newton steps, so that the
-    result does not depend on the grid's orientation as long as every peak has a seed.
+    result does not depend on the grid's orientation as long as every peak has a seed. Parents
+    that have fewer peaks than children are searched again on a grid twice as fine.
+
+    Args:
+        field, features, counts, level: of the parents.
+        fineness: of the grid; 1 gives it the level's spacing.
     """
+    children = _search(field, features, counts, level, fineness)
+    found = torch.bincount(children.owner, minlength=len(counts))
+    short = torch.nonzero(found < counts.sum(1))[:, 0]
+    if not len(short) or fineness >= FINEST:
+        return children
+    again = propose(field, features[short], counts[short], level, 2 * fineness)
+    kept = found[children.owner] >= counts.sum(1)[children.owner]
+    parts = [
+        torch.cat([old[kept], new])
+        for old, new in (
+            (children.positions, again.positions),
+            (children.owner, short[again.owner]),
+            (children.kind, again.kind),
+            (children.confidence, again.confidence),
+        )
+    ]
+    order = torch.argsort(parts[1], stable=True)
+    return Children(*(part[order] for part in parts))
+
+
+def _search(
+    field: Field, features: Tensor, counts: Tensor, level: LevelConfig, fineness: int
+) -> Children:
+    """The peaks that one grid's seeds lead to."""
     coefficients = field.prepare(features)
-    seeds, owner, kind = _grid_maxima(field, coefficients, counts, level)
+    spacing = level.spacing / fineness
+    seeds, owner, kind = _grid_maxima(field, coefficients, counts, level.radius, spacing)
     slot = owner * field.kinds + kind
 
     def derivatives(points: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,10 +106,10 @@ def propose(
 
 
 def _grid_maxima(
-    field: Field, coefficients: Tensor, counts: Tensor, level: LevelConfig
+    field: Field, coefficients: Tensor, counts: Tensor, radius: float, spacing: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Local maxima on the grid, `counts` and a few spare of each kind: places, owners, kinds."""
-    grid, inside = ball_grid(level.radius, level.spacing, coefficients)
+    grid, inside = ball_grid(radius, spacing, coefficients)
     values = coefficients.new_full((len(coefficients), field.kinds, *inside.shape), -torch.inf)
     values[:, :, inside] = field.on_grid(coefficients, grid[inside]).transpose(1, 2)
     around = nn.functional.max_pool3d(values, 3, stride=1, padding=1)

@@ -21,8 +21,8 @@ CERTIFIED_UNREFINED = 0.13
 """The same straight from the peaks: on QM9 right ones have up to 0.11, wrong ones from 0.15."""
 
 RETRIES, SETTLED = 20, 3
-"""Other readings that are drawn where the likeliest has no certificate, and how many of them,
-those that encode closest to the latent, are settled."""
+"""Other readings that are drawn where the likeliest has no certificate, and how many of them are
+settled: those of the formula that the latent tells, and that encode closest to it."""
 
 ROUNDS = 5
 """Jacobians of a refinement at most."""
@@ -67,12 +67,12 @@ def read(
         latents: about their points.
         refined: sharpen each drawing against the encoder.
         retries: other readings of the counts, the likeliest first, that are drawn where the
-            first is not certified, nor certified when drawn in float64. 0 tries nothing again.
+            first is not certified, nor when drawn with more care. 0 tries nothing again.
     """
     reader = _Reader(decoder, encoder, refined)
     drawing = reader.draw(latents)
     best = reader.settle(drawing, latents)
-    for again in (reader.again_exactly, reader.again_otherwise):
+    for again in (reader.again_carefully, reader.again_otherwise):
         doubtful = [i for i, reading in enumerate(best) if not reading.certified]
         if doubtful and retries:
             for i, reading in again(drawing, latents, doubtful, retries):
@@ -89,18 +89,16 @@ class _Reader:
         self.precision = next(decoder.parameters()).dtype
         self.rough = deepcopy(encoder).to(self.precision)
 
-    def again_exactly(
+    def again_carefully(
         self, drawing: Drawing, latents: Tensor, doubtful: list[int], retries: int
     ) -> list[tuple[int, Reading]]:
-        """The same readings drawn in float64.
+        """The same readings drawn in float64, from finer grids.
 
         A symmetric latent then gives a structure whose symmetry is exact far beyond float32, and
         refinement keeps to it.
         """
-        if not self.refined or self.precision == torch.float64:
-            return []
         self.decoder, kept = deepcopy(self.decoder).double(), self.decoder
-        again = self.draw(latents[doubtful])
+        again = self.draw(latents[doubtful], fineness=2)
         self.decoder = kept
         return list(zip(doubtful, self.settle(again, latents[doubtful]), strict=True))
 
@@ -113,7 +111,9 @@ class _Reader:
         drawn = self.draw(latents[owner], [reading for _, reading in others])
         tree = drawn.tree.to(torch.float64)
         close = self._residuals(tree.with_atoms_at(tree.positions[0]), latents[owner]).tolist()
-        ranked = sorted(range(len(close)), key=lambda number: (int(owner[number]), close[number]))
+        formula = self.decoder.formula_of(latents.to(self.precision))[owner]
+        other = (drawn.formula(self.decoder.config.elements) != formula).any(1).tolist()
+        ranked = sorted(range(len(close)), key=lambda n: (int(owner[n]), other[n], close[n]))
         rank = dict.fromkeys(doubtful, 0)
         promising = []
         for number in ranked:
@@ -126,14 +126,16 @@ class _Reader:
         found = zip(owner[best].tolist(), settled, strict=True)
         return sorted(found, key=lambda item: -item[1].residual)
 
-    def draw(self, latents: Tensor, readings: list[Alternative] | None = None) -> Drawing:
+    def draw(
+        self, latents: Tensor, readings: list[Alternative] | None = None, fineness: int = 1
+    ) -> Drawing:
         """Drawings of latents, each with its own alternative if there are any."""
         parts = []
         precision = next(self.decoder.parameters()).dtype
         for start in range(0, len(latents), DRAWN_TOGETHER):
             rows = slice(start, start + DRAWN_TOGETHER)
             own = None if readings is None else readings[rows]
-            parts.append(self.decoder(latents[rows].to(precision), own))
+            parts.append(self.decoder(latents[rows].to(precision), own, fineness))
         return Drawing.join(parts)
 
     def settle(self, drawing: Drawing, latents: Tensor) -> list[Reading]:
