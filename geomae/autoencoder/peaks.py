@@ -17,7 +17,7 @@ SPARE_SEEDS = 2
 HESSIAN = (4, 5, 6, 5, 7, 8, 6, 8, 9)
 """Components of a jet as a matrix."""
 
-FINEST = 4
+FINEST = 2
 """How much finer than a level's spacing the grid may become where peaks are missing."""
 
 JET_ROWS = 128

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geomae.autoencoder.counts import Alternative
@@ -111,8 +111,7 @@ class _Reader:
         drawn = self.draw(latents[owner], [reading for _, reading in others])
         tree = drawn.tree.to(torch.float64)
         close = self._residuals(tree.with_atoms_at(tree.positions[0]), latents[owner]).tolist()
-        formula = self.decoder.formula_of(latents.to(self.precision))[owner]
-        other = (drawn.formula(self.decoder.config.elements) != formula).any(1).tolist()
+        other = self._other_formula(drawn, latents[owner]).tolist()
         ranked = sorted(range(len(close)), key=lambda n: (int(owner[n]), other[n], close[n]))
         rank = dict.fromkeys(doubtful, 0)
         promising = []
@@ -143,7 +142,8 @@ class _Reader:
 
         Refined atoms are encoded from scratch, without what was drawn above them. Atoms straight
         from the peaks are not exact enough for that, where the points that they belong to are
-        close to a decision; they are encoded along the memberships that were drawn.
+        close to a decision; they are encoded along the memberships that were drawn, and must have
+        the formula that the latent tells.
         """
         tree, target = drawing.tree.to(torch.float64), latents.double()
         if self.refined:
@@ -152,6 +152,7 @@ class _Reader:
         else:
             positions = tree.positions[0]
             residual = self._residuals(tree.with_atoms_at(positions), latents)
+            residual = residual.masked_fill(self._other_formula(drawing, latents), torch.inf)
             bound = dict.fromkeys(CERTIFIED, CERTIFIED_UNREFINED)
         readings = []
         for i, own_residual in enumerate(residual.tolist()):
@@ -160,6 +161,11 @@ class _Reader:
             numbers, confidence = tree.numbers[own], drawing.confidence[own]
             readings.append(Reading(numbers, positions[own], confidence, own_residual, certified))
         return readings
+
+    def _other_formula(self, drawing: Drawing, latents: Tensor) -> Bool[Tensor, " structures"]:
+        """Whether drawings have another formula than their latents tell at once."""
+        told = self.decoder.formula_of(latents.to(self.precision))
+        return (drawing.formula(self.decoder.config.elements) != told).any(1)
 
     def _fresh_residuals(
         self, tree: Tree, positions: Tensor, latents: Tensor

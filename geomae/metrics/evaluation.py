@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from geomae.data.structure import Structure
@@ -108,7 +109,8 @@ def _run(
     with ProcessPoolExecutor(
         workers, get_context("spawn"), initializer=_start_worker, initargs=(model, refine)
     ) as pool:
-        yield from pool.map(_work, jobs)
+        for packed in pool.map(_work, [_pack(job) for job in jobs]):
+            yield [_unpack(columns) for columns in packed]
 
 
 _worker: dict = {}
@@ -119,9 +121,32 @@ def _start_worker(model: "Autoencoder", refine: bool) -> None:
     _worker.update(model=model, refine=refine)
 
 
-def _work(job: list[Structure]) -> list[Structure]:
-    model = _worker["model"]
-    return model.decode(model.encode(job), refine=_worker["refine"])
+def _work(job: list[dict]) -> list[dict]:
+    model, structures = _worker["model"], [_unpack(columns) for columns in job]
+    return _pack(model.decode(model.encode(structures), refine=_worker["refine"]))
+
+
+def _pack(structures: list[Structure]) -> list[dict]:
+    """Atoms and what a decoding says of them, as NumPy arrays.
+
+    Tensors would cross between processes in shared memory, with a file open for each of them.
+    """
+    names = ("numbers", "positions", "confidence", "residual", "certified")
+    return [
+        {
+            name: value.numpy() if isinstance(value := structure[name], torch.Tensor) else value
+            for name in names
+            if structure.get(name) is not None
+        }
+        for structure in structures
+    ]
+
+
+def _unpack(columns: dict) -> Structure:
+    """The structure that was packed."""
+    return Structure(
+        **{k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in columns.items()}
+    )
 
 
 def _bar(items: Iterator, total: int, progress: bool) -> Iterator:

@@ -147,6 +147,7 @@ class _Climb:
         self.gradients = torch.full_like(self.positions, torch.nan)
         self.hessians = self.positions.new_zeros(len(seeds), 3, 3)
         self.region = torch.full_like(self.values, reach)
+        self.wanted = torch.full_like(self.values, torch.inf)
         self.converged = torch.zeros_like(owner, dtype=torch.bool)
         self.active = torch.nonzero(torch.isfinite(seeds).all(1))[:, 0]
 
@@ -171,7 +172,8 @@ class _Climb:
         self.step[down] /= 4
         self.region[down] = self.step[down].norm(dim=1)
         arrived = length <= self.tolerance
-        settled = (length <= self.epsilon**0.5 * self.reach) & (length >= last / 2) & (last > 0)
+        settled = (length <= self.epsilon**0.5 * self.reach) & (length >= self.wanted[up] / 2)
+        self.wanted[up] = length
         self.converged[up] = concave & (arrived | settled)
         stuck = torch.zeros_like(self.converged)
         stuck[down] = self.region[down] <= self.tolerance
