@@ -36,6 +36,8 @@ class TrainingConfig(Config):
             released.
         seed: of the initial weights, the order of the data and the noise.
         threads: CPU threads.
+        mixed_precision: compute losses with bfloat16 where torch's autocast does; off by default,
+            because equivariance is then exact to two or three digits only.
         log_every, checkpoint_every: steps between lines of the log, and between checkpoints.
         evaluate_every, evaluate_n: steps between evaluations of the averaged weights, and how
             many structures that were held out they reconstruct.
@@ -51,6 +53,7 @@ class TrainingConfig(Config):
     average: float = Field(0.999, ge=0, lt=1)
     seed: int = 0
     threads: int = Field(2, ge=1)
+    mixed_precision: bool = False
     log_every: int = Field(50, ge=1)
     checkpoint_every: int = Field(500, ge=1)
     evaluate_every: int = Field(1000, ge=1)

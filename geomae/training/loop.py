@@ -117,7 +117,9 @@ class Trainer:
     def train_step(self) -> dict[str, float]:
         """One step of the optimiser; the losses by name."""
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
-        losses = self.model.loss(self.batches(self.step), generator)
+        device = next(iter(self.parameters.values())).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.settings.mixed_precision):
+            losses = self.model.loss(self.batches(self.step), generator)
         self.optimiser.zero_grad(set_to_none=True)
         losses["loss"].backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)

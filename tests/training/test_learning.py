@@ -47,3 +47,16 @@ def test_the_loss_falls(forest):
         optimiser.step()
         losses.append(float(loss.detach()))
     assert sum(losses[-5:]) < 0.4 * sum(losses[:5])
+
+
+def test_mixed_precision_is_close(forest):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Autoencoder(small_config())
+    batch = forest.batch(torch.arange(len(NAMES)))
+    exact = model.loss(batch, torch.Generator().manual_seed(0))["loss"]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = model.loss(batch, torch.Generator().manual_seed(0))["loss"]
+    mixed.backward()
+    assert abs(float(mixed.detach() - exact.detach())) < 0.02 * float(exact.detach())
+    assert float(mixed.detach()) != float(exact.detach())
