@@ -150,8 +150,8 @@ def test_summary_table(page):
     assert rows["Composition right"] == "75.0%"
     assert rows["Reconstructed"] == "50.0%"
     assert rows["Exact, bonds too"] == "25.0%"
-    assert rows["RMSD"] == "0.0100 Å"
-    assert rows["Largest error"] == "0.0200 Å"
+    assert rows["RMSD"] == "0.01 Å"
+    assert rows["Largest error"] == "0.02 Å"
 
 
 def test_other_figures_are_shown_and_lists_left_out():
