@@ -18,7 +18,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/geomae demo -o demo
 
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest -n 2 -m "not slow" -q
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow" -q
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

@@ -109,6 +109,11 @@ class AutoencoderConfig(Config):
             )
         return value
 
+    @property
+    def scales(self) -> list[float]:
+        """Width of the density that each level's points come from, in Å."""
+        return [level.scale for level in self.levels]
+
     @model_validator(mode="after")
     def _ends_in_one_point(self) -> "AutoencoderConfig":
         if self.levels[-1].scale != inf or any(level.scale == inf for level in self.levels[:-1]):

@@ -47,13 +47,9 @@ class Drawing:
             Doubts(*columns),
         )
 
-    def formula(self, elements: Sequence[int]) -> Int[Tensor, "n elements"]:
+    def formula(self, elements: tuple[int, ...]) -> Int[Tensor, "n elements"]:
         """How many atoms of each element every drawing has."""
-        kind = element_index(self.tree.numbers, tuple(elements))
-        table = torch.zeros(
-            self.tree.n_structures, len(elements), dtype=torch.long, device=kind.device
-        )
-        return table.index_put((self.tree.batch[0], kind), torch.ones_like(kind), accumulate=True)
+        return element_counts(self.tree, element_index(self.tree.numbers, elements), len(elements))
 
     @staticmethod
     def join(drawings: Sequence["Drawing"]) -> "Drawing":
@@ -131,10 +127,7 @@ class Decoder(nn.Module):
         return self.formula(latents).argmax(-1)
 
     def _formula_loss(self, latents: Tensor, tree: Tree, element: Tensor) -> Tensor:
-        counts = torch.zeros(
-            tree.n_structures, len(self.config.elements), dtype=torch.long, device=element.device
-        )
-        counts.index_put_((tree.batch[0], element), torch.ones_like(element), accumulate=True)
+        counts = element_counts(tree, element, len(self.config.elements))
         counts = counts.clamp(max=self.config.max_atoms)
         return nn.functional.cross_entropy(self.formula(latents).flatten(0, 1), counts.flatten())
 
@@ -172,8 +165,7 @@ class Decoder(nn.Module):
                 )
         numbers = torch.tensor(self.config.elements, device=latents.device)[peaks.kind]
         tree = self._tree(numbers, positions[::-1], batch[::-1], memberships[::-1])
-        joined = Doubts.join(doubts)
-        return Drawing(tree, peaks.confidence, tuple(features), joined)
+        return Drawing(tree, peaks.confidence, tuple(features), Doubts.join(doubts))
 
     def _tree(self, numbers: Tensor, positions: list, batch: list, memberships: list) -> Tree:
         """The drawn tree, with the weights that the encoder's would have."""
@@ -188,3 +180,11 @@ class Decoder(nn.Module):
 def element_index(numbers: Tensor, elements: tuple[int, ...]) -> Tensor:
     """Position of each atomic number among the elements of a model."""
     return torch.searchsorted(torch.tensor(elements, device=numbers.device), numbers.contiguous())
+
+
+def element_counts(
+    tree: Tree, element: Int[Tensor, " atoms"], n_elements: int
+) -> Int[Tensor, "n elements"]:
+    """How many atoms of each element, given by its number among them, the structures have."""
+    counts = element.new_zeros(tree.n_structures, n_elements)
+    return counts.index_put((tree.batch[0], element), torch.ones_like(element), accumulate=True)

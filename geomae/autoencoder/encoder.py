@@ -3,14 +3,14 @@
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch_geometric.utils import to_dense_batch
 
-from geomae.autoencoder.blocks import NodeBlock, Transport
+from geomae.autoencoder.blocks import NodeBlock
 from geomae.autoencoder.config import AutoencoderConfig
-from geomae.equivariant import Linear, RadialBasis, dim, spherical_harmonics
-from geomae.pooling.tree import Tree
+from geomae.equivariant import Linear, RadialBasis, Transport, dim, spherical_harmonics
+from geomae.pooling import Tree, grow_tree
 
 
 class AtomEmbedding(nn.Module):
@@ -84,6 +84,15 @@ class Encoder(nn.Module):
                 softening=level.softening,
             )
             for below, level in pairwise(sizes)
+        )
+
+    def grow(
+        self, numbers: Int[Tensor, " atoms"], positions: Float[Tensor, "atoms 3"], batch: Tensor
+    ) -> Tree:
+        """The hierarchy of atoms, by this encoder's scales."""
+        config = self.config
+        return grow_tree(
+            numbers, positions, batch, scales=config.scales, heavy_weight=config.heavy_weight
         )
 
     def forward(self, tree: Tree) -> Float[Tensor, "n m c"]:

@@ -16,7 +16,7 @@ from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError, StructureError, UnsupportedStructureError
-from geomae.pooling import Tree, grow_tree
+from geomae.pooling import Tree
 
 LOSS_WEIGHTS = {"field": 10.0, "count": 0.3, "formula": 0.1}
 """Weights of the kinds of losses; what a field misses is small in nats but decides positions."""
@@ -170,14 +170,7 @@ class Autoencoder(nn.Module):
         positions = torch.cat([structure.positions for structure in structures]).to(self.device)
         sizes = torch.tensor([structure.n_atoms for structure in structures])
         batch = torch.repeat_interleave(torch.arange(len(structures)), sizes).to(self.device)
-        return self.grow(numbers, positions.double(), batch)
-
-    def grow(self, numbers: Tensor, positions: Tensor, batch: Tensor) -> Tree:
-        """The hierarchy of atoms, by this model's scales."""
-        scales = [level.scale for level in self.config.levels]
-        return grow_tree(
-            numbers, positions, batch, scales=scales, heavy_weight=self.config.heavy_weight
-        )
+        return self.encoder.grow(numbers, positions.double(), batch)
 
     def exact_encoder(self) -> Encoder:
         """The encoder in float64."""

@@ -12,7 +12,7 @@ from geomae.autoencoder.counts import Alternative
 from geomae.autoencoder.decoder import Decoder, Drawing
 from geomae.autoencoder.encoder import Encoder
 from geomae.autoencoder.refinement import refine
-from geomae.pooling import Tree, grow_tree
+from geomae.pooling import Tree
 
 CERTIFIED = {torch.float32: 1e-5, torch.float64: 1e-8}
 """Residuals below which a refined structure encodes to the latent, by the latent's precision."""
@@ -70,72 +70,73 @@ def read(
             first is not certified, nor when drawn with more care. 0 tries nothing again.
     """
     reader = _Reader(decoder, encoder, refined)
-    drawing = reader.draw(latents)
+    drawing = draw(decoder, latents)
     best = reader.settle(drawing, latents)
     for again in (reader.again_carefully, reader.again_otherwise):
         doubtful = [i for i, reading in enumerate(best) if not reading.certified]
-        if doubtful and retries:
-            for i, reading in again(drawing, latents, doubtful, retries):
-                if reading.certified:
-                    best[i] = reading
+        if not doubtful or not retries:
+            break
+        others = {i: drawing.doubts.alternatives(i, retries) for i in doubtful}
+        for i, reading in again(latents, others):
+            if reading.certified:
+                best[i] = reading
     return best
 
 
+Alternatives = dict[int, list[Alternative]]
+"""Latents in doubt, by their numbers, and what else each could be read as."""
+
+
+def draw(
+    decoder: Decoder,
+    latents: Tensor,
+    readings: list[Alternative] | None = None,
+    fineness: int = 1,
+) -> Drawing:
+    """Drawings of any number of latents, in the decoder's precision; see `Decoder`."""
+    latents = latents.to(next(decoder.parameters()).dtype)
+    parts = []
+    for start in range(0, len(latents), DRAWN_TOGETHER):
+        rows = slice(start, start + DRAWN_TOGETHER)
+        parts.append(decoder(latents[rows], None if readings is None else readings[rows], fineness))
+    return Drawing.join(parts)
+
+
 class _Reader:
-    """Draws latents, and settles drawings: refines and certifies them."""
+    """Settles drawings, and draws again where one is in doubt."""
 
     def __init__(self, decoder: Decoder, encoder: Encoder, refined: bool):
         self.decoder, self.encoder, self.refined = decoder, encoder, refined
         self.precision = next(decoder.parameters()).dtype
         self.rough = deepcopy(encoder).to(self.precision)
 
-    def again_carefully(
-        self, drawing: Drawing, latents: Tensor, doubtful: list[int], retries: int
-    ) -> list[tuple[int, Reading]]:
+    def again_carefully(self, latents: Tensor, others: Alternatives) -> list[tuple[int, Reading]]:
         """The same readings drawn in float64, from finer grids.
 
         A symmetric latent then gives a structure whose symmetry is exact far beyond float32, and
         refinement keeps to it.
         """
-        self.decoder, kept = deepcopy(self.decoder).double(), self.decoder
-        again = self.draw(latents[doubtful], fineness=2)
-        self.decoder = kept
-        return list(zip(doubtful, self.settle(again, latents[doubtful]), strict=True))
+        doubtful = latents[list(others)]
+        again = draw(deepcopy(self.decoder).double(), doubtful, fineness=2)
+        return list(zip(others, self.settle(again, doubtful), strict=True))
 
-    def again_otherwise(
-        self, drawing: Drawing, latents: Tensor, doubtful: list[int], retries: int
-    ) -> list[tuple[int, Reading]]:
+    def again_otherwise(self, latents: Tensor, others: Alternatives) -> list[tuple[int, Reading]]:
         """The least clear counts read otherwise; the best last."""
-        others = [(i, r) for i in doubtful for r in drawing.doubts.alternatives(i, retries)]
-        owner = torch.tensor([i for i, _ in others], device=latents.device)
-        drawn = self.draw(latents[owner], [reading for _, reading in others])
+        owners = [i for i, readings in others.items() for _ in readings]
+        owner = torch.tensor(owners, device=latents.device)
+        drawn = draw(self.decoder, latents[owner], [r for own in others.values() for r in own])
         tree = drawn.tree.to(torch.float64)
         close = self._residuals(tree.with_atoms_at(tree.positions[0]), latents[owner]).tolist()
-        other = self._other_formula(drawn, latents[owner]).tolist()
-        ranked = sorted(range(len(close)), key=lambda n: (int(owner[n]), other[n], close[n]))
-        rank = dict.fromkeys(doubtful, 0)
+        strange = self._other_formula(drawn, latents[owner]).tolist()
         promising = []
-        for number in ranked:
-            i = int(owner[number])
-            if rank[i] < SETTLED and math.isfinite(close[number]):
-                promising.append(number)
-            rank[i] += 1
-        best = torch.tensor(sorted(promising), dtype=torch.long, device=latents.device)
+        for i in others:
+            own = [n for n, it in enumerate(owners) if it == i]
+            own = sorted(own, key=lambda n: (strange[n], close[n]))[:SETTLED]
+            promising += sorted(n for n in own if math.isfinite(close[n]))
+        best = torch.tensor(promising, dtype=torch.long, device=latents.device)
         settled = self.settle(drawn.select(best), latents[owner[best]])
         found = zip(owner[best].tolist(), settled, strict=True)
         return sorted(found, key=lambda item: -item[1].residual)
-
-    def draw(
-        self, latents: Tensor, readings: list[Alternative] | None = None, fineness: int = 1
-    ) -> Drawing:
-        """Drawings of latents, each with its own alternative if there are any."""
-        parts = []
-        precision = next(self.decoder.parameters()).dtype
-        for start in range(0, len(latents), DRAWN_TOGETHER):
-            rows = slice(start, start + DRAWN_TOGETHER)
-            own = None if readings is None else readings[rows]
-            parts.append(self.decoder(latents[rows].to(precision), own, fineness))
-        return Drawing.join(parts)
 
     def settle(self, drawing: Drawing, latents: Tensor) -> list[Reading]:
         """Refine drawings, and certify them.
@@ -171,19 +172,12 @@ class _Reader:
         self, tree: Tree, positions: Tensor, latents: Tensor
     ) -> Float[Tensor, " structures"]:
         """Relative distances of encodings from scratch to latents; infinite without atoms."""
-        config = self.encoder.config
         whole = torch.bincount(tree.batch[0], minlength=len(latents)) > 0
         residual = torch.full_like(whole, torch.inf, dtype=torch.float64)
         if not bool(whole.any()):
             return residual
         number = torch.cumsum(whole, 0) - 1
-        fresh = grow_tree(
-            tree.numbers,
-            positions,
-            number[tree.batch[0]],
-            scales=[level.scale for level in config.levels],
-            heavy_weight=config.heavy_weight,
-        )
+        fresh = self.encoder.grow(tree.numbers, positions, number[tree.batch[0]])
         residual[whole] = self._residuals(fresh, latents[whole])
         return residual
 

@@ -4,9 +4,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from geomae.autoencoder.blocks import Counter, NodeBlock, Transport
+from geomae.autoencoder.blocks import Counter, NodeBlock
 from geomae.autoencoder.config import LevelConfig
 from geomae.autoencoder.field import Field
+from geomae.equivariant import Transport
 
 
 class Unpooling(nn.Module):

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from geomae.data import to_ase
 from geomae.data.cache import replacing
 from geomae.data.structure import Structure
 from geomae.metrics.evaluation import Reconstruction
@@ -21,21 +22,9 @@ def write_json(path: Path, content: dict) -> None:
 
 def write_xyz(path: Path, structures: Sequence[Structure]) -> None:
     """Write structures to one extended .xyz file, with confidence, residual and certificate."""
-    from ase import Atoms
     from ase.io import write
 
-    frames = []
-    for structure in structures:
-        atoms = Atoms(structure.numbers.numpy(), structure.positions.numpy())
-        if structure.periodic:
-            atoms.set_cell(structure.cell[0].numpy())
-            atoms.set_pbc(structure.pbc[0].numpy())
-        for name in ("name", "residual", "certified"):
-            if structure.get(name) is not None:
-                atoms.info[name] = structure[name]
-        if structure.get("confidence") is not None:
-            atoms.set_array("confidence", structure.confidence.double().numpy())
-        frames.append(atoms)
+    frames = [to_ase(structure) for structure in structures]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         write(temporary, frames, format="extxyz")

@@ -32,4 +32,5 @@ from geomae.equivariant.quadrature import sphere_quadrature as sphere_quadrature
 from geomae.equivariant.radial import RadialBasis as RadialBasis
 from geomae.equivariant.radial import polynomial_envelope as polynomial_envelope
 from geomae.equivariant.tensor_product import TensorProduct as TensorProduct
+from geomae.equivariant.transport import Transport as Transport
 from geomae.equivariant.wigner import wigner_matrices as wigner_matrices

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from geomae.data.structure import Structure
 from geomae.errors import UnsupportedStructureError
 from geomae.metrics.bonds import bond_orders
+from geomae.metrics.matching import match_atoms
 
 RECONSTRUCTED = 0.5
 """Largest error of an atom, in Å, in a molecule that counts as reconstructed."""
@@ -62,18 +62,12 @@ def compare(original: Structure, decoded: Structure) -> Comparison:
     counts = [torch.bincount(s.numbers, minlength=119) for s in (original, decoded)]
     if not torch.equal(*counts):
         return Comparison(False, None, (), None)
-    matching = np.zeros(original.n_atoms, dtype=int)
-    for number in torch.unique(original.numbers).tolist():
-        own = torch.nonzero(original.numbers == number)[:, 0]
-        other = torch.nonzero(decoded.numbers == number)[:, 0]
-        gaps = original.positions[own][:, None] - decoded.positions[other]
-        _, columns = linear_sum_assignment(gaps.square().sum(-1).numpy())
-        matching[own.numpy()] = other.numpy()[columns]
-    moved = decoded.positions[torch.from_numpy(matching)]
+    matching = match_atoms(original, decoded)
+    moved = decoded.positions[torch.tensor(matching)]
     displacements = (moved - original.positions).norm(dim=1)
     return Comparison(
         True,
-        tuple(matching.tolist()),
+        tuple(matching),
         tuple(displacements.tolist()),
         _same_bonds(original, moved),
     )

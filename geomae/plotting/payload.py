@@ -10,8 +10,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from geomae.data.structure import Structure
+from geomae.metrics.matching import check_matching, displacement_vectors, match_atoms
 from geomae.plotting.drawing import bonds_of, element_style
-from geomae.plotting.matching import check_matching, displacement_vectors, match_atoms
 
 SEVERITY = ("wrong", "error", "doubtful", "skipped", "refused", "reconstructed", "exact")
 """Statuses from worst to best; others stand before 'reconstructed'."""

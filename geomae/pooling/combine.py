@@ -12,8 +12,8 @@ from geomae.equivariant import (
     Linear,
     Norm,
     RadialBasis,
+    Transport,
     dim,
-    soften,
     spherical_harmonics,
 )
 from geomae.pooling.proposals import check_features
@@ -47,14 +47,16 @@ class Combine(nn.Module):
     ):
         super().__init__()
         self.channels_in, self.lmax_in = channels_in, lmax_in
-        self.lmax_filter, self.softening = lmax_filter, softening
-        self.basis = RadialBasis(n_radial, reach + softening, kind="gaussian", envelope=False)
-        self.empty = (dim(lmax_out), channels_out)
-        self.before = Linear(channels_in, channels_out, lmax_in, bias=False)
-        self.convolution = DepthwiseConvolution(
-            channels_out, lmax_in, lmax_filter, lmax_out, groups=n_radial
+        self.transport = Transport(
+            channels_in,
+            channels_out,
+            lmax_in,
+            lmax_out,
+            lmax_filter=lmax_filter,
+            groups=n_radial,
+            reach=reach,
+            softening=softening,
         )
-        self.after = Linear(channels_out, channels_out, lmax_out)
 
     def forward(
         self,
@@ -72,15 +74,8 @@ class Combine(nn.Module):
         """
         features = check_features(features, len(positions), self.lmax_in, self.channels_in)
         member, cluster = membership
-        if not len(member):
-            return self.after(features.new_zeros(len(centres), *self.empty))
         vectors = positions[member] - centres[cluster]
-        directions, lengths = soften(vectors.to(features.dtype), self.softening)
-        harmonics = spherical_harmonics(self.lmax_filter, directions, normalize=False)
-        carried = self.convolution(
-            self.before(features), harmonics, self.basis(lengths), membership, len(centres)
-        )
-        return self.after(carried)
+        return self.transport(features, vectors.to(features.dtype), membership, len(centres))
 
 
 class Convolve(nn.Module):

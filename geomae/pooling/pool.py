@@ -10,7 +10,7 @@ from geomae.pooling.bloom import DisplacementBloom, MeanShiftBloom, PeakBloom
 from geomae.pooling.cluster import symmetric_cluster
 from geomae.pooling.combine import Combine, Convolve
 from geomae.pooling.config import PoolConfig, StepConfig, UnpoolConfig
-from geomae.pooling.proposals import Points, Proposals, points_of
+from geomae.pooling.proposals import Proposals, points_of
 from geomae.pooling.tree import weighted_means
 
 
@@ -103,6 +103,7 @@ class _Step(nn.Module):
     """Convolve, bloom, join, combine."""
 
     bloom: nn.Module
+    result: type[Pooled] = Pooled
 
     def __init__(self, config: StepConfig, channels_in: int, lmax_in: int):
         super().__init__()
@@ -123,14 +124,29 @@ class _Step(nn.Module):
             **shared,
         )
 
-    def _parts(
-        self, positions: Tensor, features: Tensor, points: Points
-    ) -> tuple[Merged, Tensor, Proposals]:
+    def forward(
+        self,
+        positions: Float[Tensor, "n 3"],
+        features: Float[Tensor, "n m c"],
+        batch: Int[Tensor, " n"] | None = None,
+        weights: Float[Tensor, " n"] | None = None,
+    ) -> Pooled:
+        """The points of the next level.
+
+        Args:
+            positions: in Å.
+            features: of the points.
+            batch: structure of each point, ascending; one structure by default.
+            weights: of the points in centres and densities; 1 by default.
+        """
+        points = points_of(positions, batch, weights)
         features = self.convolve(features, positions, points.batch)
         proposals = self.bloom(positions, features, points.batch, points.weights)
         merged = merge(proposals, self.config.tolerance)
         carried = self.combine(features, positions, merged.positions, merged.membership)
-        return merged, carried, proposals
+        return self.result(
+            merged.positions, carried, merged.batch, merged.membership, proposals, merged.weights
+        )
 
     def extra_repr(self) -> str:
         config = self.config
@@ -154,27 +170,6 @@ class Pool(_Step):
         super().__init__(config, channels_in, lmax_in)
         self.bloom = bloom_of(config, config.channels, self.lmax)
 
-    def forward(
-        self,
-        positions: Float[Tensor, "n 3"],
-        features: Float[Tensor, "n m c"],
-        batch: Int[Tensor, " n"] | None = None,
-        weights: Float[Tensor, " n"] | None = None,
-    ) -> Pooled:
-        """The points of the next level.
-
-        Args:
-            positions: in Å.
-            features: of the points.
-            batch: structure of each point, ascending; one structure by default.
-            weights: of the points in centres and densities; 1 by default.
-        """
-        points = points_of(positions, batch, weights)
-        merged, carried, proposals = self._parts(positions, features, points)
-        return Pooled(
-            merged.positions, carried, merged.batch, merged.membership, proposals, merged.weights
-        )
-
 
 class Unpool(_Step):
     """One step outward: convolve, bloom by peaks, merge duplicates, combine.
@@ -186,6 +181,7 @@ class Unpool(_Step):
 
     config: UnpoolConfig
     bloom: PeakBloom
+    result = Unpooled
 
     def __init__(self, config: UnpoolConfig, channels_in: int, lmax_in: int):
         super().__init__(config, channels_in, lmax_in)
@@ -198,20 +194,6 @@ class Unpool(_Step):
             threshold=config.threshold,
             floor=config.floor,
             keep=config.keep,
-        )
-
-    def forward(
-        self,
-        positions: Float[Tensor, "n 3"],
-        features: Float[Tensor, "n m c"],
-        batch: Int[Tensor, " n"] | None = None,
-        weights: Float[Tensor, " n"] | None = None,
-    ) -> Unpooled:
-        """The points of the level below; arguments are those of `Pool`."""
-        points = points_of(positions, batch, weights)
-        merged, carried, proposals = self._parts(positions, features, points)
-        return Unpooled(
-            merged.positions, carried, merged.batch, merged.membership, proposals, merged.weights
         )
 
 

@@ -91,7 +91,7 @@ def plant(
         numbers, positions, offsets: its atoms, positions in Å.
         config: gives the scales and the weight of heavy atoms.
     """
-    scales = [level.scale for level in config.levels]
+    scales = config.scales
     key = json.dumps([FORMAT, scales, config.heavy_weight, len(offsets), int(offsets[-1])])
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]
     path = cache_directory() / f"{name}-trees-{digest}.safetensors"

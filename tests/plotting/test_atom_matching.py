@@ -6,8 +6,8 @@ import torch
 
 from geomae.data.structure import Structure
 from geomae.metrics import compare
+from geomae.metrics.matching import displacement_vectors, match_atoms
 from geomae.plotting.drawing import bonds_of, element_style
-from geomae.plotting.matching import displacement_vectors, match_atoms
 from geomae.testing import random_molecule
 
 

@@ -17,6 +17,7 @@ ATOM_NAMES = frozenset(
     | {"momenta", "stresses", "tags", "velocities"}  # ASE
     | {"labels", "oxidation_states", "spins"}  # pymatgen
     | {"formal_charges", "implicit_hydrogens", "isotopes", "radicals"}  # RDKit
+    | {"confidence"}  # of decoded atoms
 )
 """Properties that belong to the atoms even where there is but one atom."""
 
