@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from geomae.equivariant import Gate, GridProduct, Linear, Norm
+from geomae.equivariant import Gate, GridProduct, Linear, Norm, dim
 
 
 class NodeBlock(nn.Module):
@@ -27,6 +27,21 @@ class NodeBlock(nn.Module):
     def forward(self, features: Float[Tensor, "n m c"]) -> Float[Tensor, "n m c"]:
         features = features + self.product(features)
         return features + self.gate(features)
+
+
+class Resize(nn.Module):
+    """A linear map to another number of channels, which also cuts degrees off or fills them with
+    zeros.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, lmax_in: int, lmax_out: int):
+        super().__init__()
+        self.kept, self.missing = dim(min(lmax_in, lmax_out)), dim(lmax_out) - dim(lmax_in)
+        self.linear = Linear(channels_in, channels_out, min(lmax_in, lmax_out))
+
+    def forward(self, features: Float[Tensor, "n m_in c_in"]) -> Float[Tensor, "n m_out c_out"]:
+        resized = self.linear(features[:, : self.kept])
+        return nn.functional.pad(resized, (0, 0, 0, max(self.missing, 0)))
 
 
 class Counter(nn.Module):

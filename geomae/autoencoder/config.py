@@ -82,6 +82,20 @@ class LevelConfig(Config):
         return self
 
 
+class LatentConfig(Config):
+    """The latent: what the one point's features are narrowed to, between encoder and decoder.
+
+    Attributes:
+        lmax, channels: size of the latent, `(lmax + 1)^2` components of each channel.
+        noise: added to latents in training, as a part of their spread over the batch, so that
+            decoding tolerates latents that no structure has.
+    """
+
+    lmax: int = Field(6, ge=0)
+    channels: int = Field(16, ge=1)
+    noise: float = Field(0.0, ge=0)
+
+
 class AutoencoderConfig(Config):
     """An autoencoder: the elements and sizes that it takes, its atoms and the levels above them.
 
@@ -91,6 +105,7 @@ class AutoencoderConfig(Config):
         heavy_weight: weight of an atom other than hydrogen in blooming; hydrogen's is 1.
         atoms: level 0.
         levels: level 1 to the last, which must be a single point (`scale: inf`).
+        latent: what that point's features are narrowed to; None leaves them as they are.
     """
 
     kind: Literal["autoencoder"] = "autoencoder"
@@ -99,6 +114,7 @@ class AutoencoderConfig(Config):
     heavy_weight: float = Field(6.0, gt=0)
     atoms: AtomsConfig = AtomsConfig()
     levels: tuple[LevelConfig, ...] = Field(min_length=1)
+    latent: LatentConfig | None = None
 
     @field_validator("elements")
     @classmethod
@@ -118,4 +134,13 @@ class AutoencoderConfig(Config):
     def _ends_in_one_point(self) -> "AutoencoderConfig":
         if self.levels[-1].scale != inf or any(level.scale == inf for level in self.levels[:-1]):
             raise ValueError("the last level, and only it, must have scale: inf (one point)")
+        return self
+
+    @model_validator(mode="after")
+    def _latent_fits(self) -> "AutoencoderConfig":
+        if self.latent and self.latent.lmax > self.levels[-1].lmax:
+            raise ValueError(
+                f"the latent's lmax ({self.latent.lmax}) can't exceed the last level's "
+                f"({self.levels[-1].lmax})"
+            )
         return self

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from geomae.autoencoder.blocks import Counter
+from geomae.autoencoder.blocks import Counter, Resize
 from geomae.autoencoder.config import AutoencoderConfig
 from geomae.autoencoder.counts import Alternative, Doubts, read_counts
 from geomae.autoencoder.peaks import propose
@@ -79,7 +79,8 @@ class Decoder(nn.Module):
     def __init__(self, config: AutoencoderConfig):
         super().__init__()
         self.config = config
-        last = config.levels[-1]
+        last, latent = config.levels[-1], config.latent
+        self.widen = latent and Resize(latent.channels, last.channels, latent.lmax, last.lmax)
         self.formula = Counter(
             last.channels, last.lmax, kinds=len(config.elements), most=config.max_atoms
         )
@@ -100,8 +101,8 @@ class Decoder(nn.Module):
     ) -> dict[str, Tensor]:
         """Losses of every level, by name, against the tree that the latents came from."""
         element = element_index(tree.numbers, self.config.elements)
-        losses = {"formula": self._formula_loss(latents, tree, element)}
-        features, parents = latents, tree.positions[-1]
+        features, parents = self._root(latents), tree.positions[-1]
+        losses = {"formula": self._formula_loss(features, tree, element)}
         for depth, unpooling in enumerate(self.unpoolings):
             below = len(self.unpoolings) - 1 - depth
             features = unpooling.blocks(features)
@@ -124,12 +125,16 @@ class Decoder(nn.Module):
 
     def formula_of(self, latents: Float[Tensor, "n m c"]) -> Int[Tensor, "n elements"]:
         """How many atoms of each element latents tell at once, without drawing."""
-        return self.formula(latents).argmax(-1)
+        return self.formula(self._root(latents)).argmax(-1)
 
-    def _formula_loss(self, latents: Tensor, tree: Tree, element: Tensor) -> Tensor:
+    def _root(self, latents: Tensor) -> Tensor:
+        """Features of the one point, as wide as its level."""
+        return self.widen(latents) if self.widen else latents
+
+    def _formula_loss(self, features: Tensor, tree: Tree, element: Tensor) -> Tensor:
         counts = element_counts(tree, element, len(self.config.elements))
         counts = counts.clamp(max=self.config.max_atoms)
-        return nn.functional.cross_entropy(self.formula(latents).flatten(0, 1), counts.flatten())
+        return nn.functional.cross_entropy(self.formula(features).flatten(0, 1), counts.flatten())
 
     def forward(
         self,
@@ -146,7 +151,7 @@ class Decoder(nn.Module):
         """
         n = latents.shape[0]
         positions = [latents.new_zeros(n, 3)]
-        batch, features = [torch.arange(n, device=latents.device)], [latents]
+        batch, features = [torch.arange(n, device=latents.device)], [self._root(latents)]
         memberships: list[Tensor] = []
         doubts: list[Doubts] = []
         for depth, unpooling in enumerate(self.unpoolings):

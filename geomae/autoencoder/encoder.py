@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch_geometric.utils import to_dense_batch
 
-from geomae.autoencoder.blocks import NodeBlock
+from geomae.autoencoder.blocks import NodeBlock, Resize
 from geomae.autoencoder.config import AutoencoderConfig
 from geomae.equivariant import Linear, RadialBasis, Transport, dim, spherical_harmonics
 from geomae.pooling import Tree, grow_tree
@@ -85,6 +85,8 @@ class Encoder(nn.Module):
             )
             for below, level in pairwise(sizes)
         )
+        last, latent = config.levels[-1], config.latent
+        self.narrow = latent and Resize(last.channels, latent.channels, last.lmax, latent.lmax)
 
     def grow(
         self, numbers: Int[Tensor, " atoms"], positions: Float[Tensor, "atoms 3"], batch: Tensor
@@ -100,17 +102,19 @@ class Encoder(nn.Module):
         return self.levels(tree)[-1]
 
     def levels(self, tree: Tree) -> list[Tensor]:
-        """Features of the points of every level, atoms first."""
+        """Features of the points of every level, atoms first and the latent last."""
         features = [self.embedding(tree)]
         for level, (blocks, combine) in enumerate(zip(self.blocks, self.combine, strict=True)):
             features[-1] = blocks(features[-1])
             edges, below, above = tree.memberships[level], *tree.positions[level : level + 2]
             vectors = below[edges[0]] - above[edges[1]]
             features.append(combine(features[-1], vectors, edges, above.shape[0]))
+        if self.narrow:
+            features[-1] = self.narrow(features[-1])
         return features
 
     @property
     def latent_shape(self) -> tuple[int, int]:
         """Components and channels of a latent."""
-        last = self.config.levels[-1]
-        return dim(last.lmax), last.channels
+        latent = self.config.latent or self.config.levels[-1]
+        return dim(latent.lmax), latent.channels

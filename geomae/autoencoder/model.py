@@ -5,6 +5,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from geomae.autoencoder.config import AutoencoderConfig
@@ -15,6 +16,7 @@ from geomae.autoencoder.reading import Reading, read
 from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
+from geomae.equivariant.layout import Layout
 from geomae.errors import GeomaeError, StructureError, UnsupportedStructureError
 from geomae.pooling import Tree
 
@@ -50,9 +52,19 @@ class Autoencoder(nn.Module):
 
     def loss(self, tree: Tree, generator: torch.Generator) -> dict[str, Tensor]:
         """Training losses of a batch: each by its name, and their weighted sum as `loss`."""
-        losses = self.decoder.losses(self.encoder(tree), tree, generator)
+        latents = self._with_noise(self.encoder(tree), generator)
+        losses = self.decoder.losses(latents, tree, generator)
         weighted = [LOSS_WEIGHTS[name.rsplit("_", 1)[0]] * value for name, value in losses.items()]
         return {"loss": torch.stack(weighted).sum(), **losses}
+
+    def _with_noise(self, latents: Tensor, generator: torch.Generator) -> Tensor:
+        """Latents with the configuration's noise, in parts of their spread at each degree."""
+        if not (self.config.latent and self.config.latent.noise):
+            return latents
+        noise = torch.randn(
+            latents.shape, generator=generator, dtype=latents.dtype, device=latents.device
+        )
+        return latents + self.config.latent.noise * spread(latents) * noise
 
     def check(self, structures: Sequence[Structure]) -> None:
         """See that the model was trained for such structures.
@@ -197,6 +209,16 @@ class Autoencoder(nn.Module):
             for name, parameter in own.items():
                 parameter.copy_(content.tensors[name])
         return model.to(device).eval()
+
+
+def spread(latents: Float[Tensor, "n m c"]) -> Float[Tensor, "m c"]:
+    """Root mean square of latents, of each degree and channel; of scalars about their mean."""
+    centred = latents.detach().clone()
+    centred[:, 0] -= centred[:, 0].mean(0)
+    layout = Layout(round(latents.shape[1] ** 0.5) - 1)
+    mean = layout.mean_over_components.to(centred)
+    power = (mean.T @ centred.square().mean(0))[layout.index.to(centred.device)]
+    return power.sqrt()
 
 
 def _structure(reading: Reading, centre: Tensor) -> Structure:
