@@ -113,7 +113,8 @@ class Field(nn.Module):
         spacing = self.basis.cutoff / max(self.basis.n - 1, 1)
         radial = gaussian_jet(square, self.basis.steps(displacements), spacing)
         harmonics = self.harmonic_jet(displacements, square)
-        hidden = product(harmonics @ coefficients[owner], self._envelope(radial))
+        angular = _by_owner(harmonics, coefficients, owner)
+        hidden = product(angular, self._envelope(radial))
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
                 values = hidden @ layer.weight.T
@@ -129,3 +130,16 @@ class Field(nn.Module):
     def _envelope(self, radial: Tensor) -> Tensor:
         """Radial part of every hidden unit."""
         return radial @ self.radial * self.radial.shape[0] ** -0.5
+
+
+def _by_owner(
+    rows: Float[Tensor, "p j m"], matrices: Float[Tensor, "n m h"], owner: Int[Tensor, " p"]
+) -> Float[Tensor, "p j h"]:
+    """Each row times its owner's matrix; rows that follow each other share the matrix's copy."""
+    names, place, count = torch.unique_consecutive(owner, return_inverse=True, return_counts=True)
+    column = torch.arange(len(owner), device=owner.device)
+    column = column - (torch.cumsum(count, 0) - count)[place]
+    padded = rows.new_zeros(len(names), int(count.max()), *rows.shape[1:])
+    padded[place, column] = rows
+    made = torch.bmm(padded.flatten(1, 2), matrices[names])
+    return made.unflatten(1, padded.shape[1:3])[place, column]

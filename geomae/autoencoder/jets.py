@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geomae.equivariant import Constant, degrees, derivative_matrices, spherical_harmonics
 
-FIRST, SECOND = (0, 0, 0, 1, 1, 2), (0, 1, 2, 1, 2, 2)
+PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 """Axes of each second derivative."""
 
 
@@ -18,22 +18,25 @@ def chain(
     jet: Float[Tensor, "p 10 *rest"], value: Tensor, first: Tensor, second: Tensor
 ) -> Float[Tensor, "p 10 *rest"]:
     """The jet of f(u) from that of u, and f, f' and f'' at u."""
-    slope, bend = jet[:, 1:4], jet[:, 4:]
-    pairs = slope[:, FIRST] * slope[:, SECOND]
-    first, second = first[:, None], second[:, None]
-    return torch.cat([value[:, None], first * slope, second * pairs + first * bend], 1)
+    result = jet * first[:, None]
+    result[:, 0] = value
+    slope = jet[:, 1:4]
+    bent = slope * second[:, None]
+    for k, (i, j) in enumerate(PAIRS, 4):
+        result[:, k].addcmul_(bent[:, i], slope[:, j])
+    return result
 
 
 def product(
     left: Float[Tensor, "p 10 *rest"], right: Float[Tensor, "p 10 *rest"]
 ) -> Float[Tensor, "p 10 *rest"]:
     """The jet of a product, by Leibniz."""
-    value = left[:, :1] * right[:, :1]
-    slope = left[:, 1:4] * right[:, :1] + left[:, :1] * right[:, 1:4]
-    bend = left[:, 4:] * right[:, :1] + left[:, :1] * right[:, 4:]
-    bend = bend + left[:, [1 + i for i in FIRST]] * right[:, [1 + i for i in SECOND]]
-    bend = bend + left[:, [1 + i for i in SECOND]] * right[:, [1 + i for i in FIRST]]
-    return torch.cat([value, slope, bend], 1)
+    result = left * right[:, :1]
+    result[:, 1:].addcmul_(left[:, :1], right[:, 1:])
+    one, two = left[:, 1:4], right[:, 1:4]
+    for k, (i, j) in enumerate(PAIRS, 4):
+        result[:, k].addcmul_(one[:, i], two[:, j]).addcmul_(one[:, j], two[:, i])
+    return result
 
 
 def silu(jet: Float[Tensor, "p 10 *rest"]) -> Float[Tensor, "p 10 *rest"]:
@@ -42,6 +45,13 @@ def silu(jet: Float[Tensor, "p 10 *rest"]) -> Float[Tensor, "p 10 *rest"]:
     s = torch.sigmoid(u)
     d = s * (1 - s)
     return chain(jet, u * s, s + u * d, d * (2 + u * (1 - 2 * s)))
+
+
+def log_sigmoid(jet: Float[Tensor, "p 10 *rest"]) -> Float[Tensor, "p 10 *rest"]:
+    """The jet of log(1 / (1 + exp(-u)))."""
+    u = jet[:, 0]
+    rest = torch.sigmoid(-u)
+    return chain(jet, torch.nn.functional.logsigmoid(u), rest, rest * (rest - 1))
 
 
 def softened_square(points: Float[Tensor, "p 3"], softening: float) -> Float[Tensor, "p 10"]:
@@ -62,7 +72,7 @@ class HarmonicJet:
         self.lmax = lmax
         matrices = derivative_matrices(lmax)
         one = torch.eye(matrices.shape[1], dtype=torch.float64)
-        seconds = [matrices[i] @ matrices[j] for i, j in zip(FIRST, SECOND, strict=True)]
+        seconds = [matrices[i] @ matrices[j] for i, j in PAIRS]
         self.table = Constant(torch.stack([one, *matrices, *seconds]).flatten(0, 1).T.contiguous())
         self.power = Constant(-degrees(lmax).double() / 2)
 

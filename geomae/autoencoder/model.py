@@ -135,7 +135,7 @@ class Autoencoder(nn.Module):
         latents: Latents,
         *,
         refine: bool = True,
-        batch_size: int = 64,
+        batch_size: int = 256,
         progress: bool = False,
     ) -> list[Structure]:
         """Structures of latents, in their order, from the latents alone.

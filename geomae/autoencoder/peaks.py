@@ -1,6 +1,8 @@
 """Where the children are: the peaks of a field, found around many parents at once."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 
 import torch
 from jaxtyping import Float, Int
@@ -8,17 +10,22 @@ from torch import Tensor, nn
 
 from geomae.autoencoder.config import LevelConfig
 from geomae.autoencoder.field import Field
+from geomae.autoencoder.jets import log_sigmoid
+from geomae.equivariant import Constant
 from geomae.sphere.ascent import Maxima, climb, merge_maxima
 
-SPARE_SEEDS = 2
+SPARE_SEEDS = 0
 """Seeds beyond the expected number that are followed, for maxima that a coarse grid misjudges."""
 
 
 HESSIAN = (4, 5, 6, 5, 7, 8, 6, 8, 9)
 """Components of a jet as a matrix."""
 
+CLEAR = 0.6
+"""Probability of a peak that a child surely has; on QM9 those of 999 in 1,000 are above 0.85."""
+
 FINEST = 2
-"""How much finer than a level's spacing the grid may become where peaks are missing."""
+"""How much finer than a level's spacing the grid may become where clear peaks are missing."""
 
 JET_ROWS = 128
 """Places whose derivatives are evaluated together: few enough to stay in a core's cache."""
@@ -52,20 +59,24 @@ def propose(
     """The `counts` highest peaks of each kind in the field around each parent.
 
     Seeds are the local maxima on a grid; each climbs to its peak by Newton steps, so that the
-    result does not depend on the grid's orientation as long as every peak has a seed. Parents
-    that have fewer peaks than children are searched again on a grid twice as fine.
+    result does not depend on the grid's orientation as long as every peak has a seed. What is
+    climbed is the logarithm of the probability: it is trained to be a parabola around every
+    child, where the logit has a cusp. Parents
+    that have fewer clear peaks than children are searched again on a grid twice as fine.
 
     Args:
         field, features, counts, level: of the parents.
         fineness: of the grid; 1 gives it the level's spacing.
     """
     children = _search(field, features, counts, level, fineness)
-    found = torch.bincount(children.owner, minlength=len(counts))
-    short = torch.nonzero(found < counts.sum(1))[:, 0]
+    clear = children.confidence >= CLEAR
+    found = torch.bincount(children.owner[clear], minlength=len(counts))
+    missing = found < counts.sum(1)
+    short = torch.nonzero(missing)[:, 0]
     if not len(short) or fineness >= FINEST:
         return children
     again = propose(field, features[short], counts[short], level, 2 * fineness)
-    kept = found[children.owner] >= counts.sum(1)[children.owner]
+    kept = ~missing[children.owner]
     parts = [
         torch.cat([old[kept], new])
         for old, new in (
@@ -91,7 +102,7 @@ def _search(
     def derivatives(points: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         jets = field.jets_at(coefficients, points, slots // field.kinds)
         wanted = (slots % field.kinds)[:, None, None].expand(-1, 10, 1)
-        jet = jets.gather(2, wanted)[..., 0]
+        jet = log_sigmoid(jets.gather(2, wanted)[..., 0])
         return jet[:, 0], jet[:, 1:4], jet[:, HESSIAN].unflatten(1, (3, 3))
 
     ends = climb(
@@ -109,26 +120,53 @@ def _grid_maxima(
     field: Field, coefficients: Tensor, counts: Tensor, radius: float, spacing: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Local maxima on the grid, `counts` and a few spare of each kind: places, owners, kinds."""
-    grid, inside = ball_grid(radius, spacing, coefficients)
-    values = coefficients.new_full((len(coefficients), field.kinds, *inside.shape), -torch.inf)
-    values[:, :, inside] = field.on_grid(coefficients, grid[inside]).transpose(1, 2)
-    around = nn.functional.max_pool3d(values, 3, stride=1, padding=1)
-    peaked = torch.where(values == around, values, -torch.inf).flatten(2)
+    grid = ball_grid(radius, spacing)
+    places, neighbours = grid.places(coefficients), grid.neighbours(coefficients)
+    values = field.on_grid(coefficients, places).transpose(1, 2)
+    bounded = nn.functional.pad(values, (0, 1), value=-torch.inf)
+    peaked = torch.ones_like(values, dtype=torch.bool)
+    for neighbour in neighbours.T:
+        peaked &= values >= bounded[..., neighbour]
     most = int(counts.max()) + SPARE_SEEDS if counts.numel() else 0
-    top = peaked.topk(most, dim=-1)
-    rank = torch.arange(most, device=counts.device)
+    top = torch.where(peaked, values, -torch.inf).topk(min(most, len(places)), dim=-1)
+    rank = torch.arange(top.values.shape[-1], device=counts.device)
     wanted = (rank < counts[..., None] + SPARE_SEEDS) & (counts[..., None] > 0)
     wanted &= torch.isfinite(top.values)
     owner, kind, _ = wanted.nonzero(as_tuple=True)
-    return grid.flatten(0, 2)[top.indices[wanted]], owner, kind
+    return places[top.indices[wanted]], owner, kind
 
 
-def ball_grid(radius: float, spacing: float, like: Tensor) -> tuple[Tensor, Tensor]:
-    """A cubic grid `[g, g, g, 3]` of places and which of them lie in the ball."""
-    steps = int(radius / spacing) + 1
-    axis = spacing * torch.arange(-steps, steps + 1, dtype=like.dtype, device=like.device)
-    grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
-    return grid, grid.norm(dim=-1) <= radius
+@dataclass(frozen=True)
+class BallGrid:
+    """Places in a ball, and the twelve nearest of each.
+
+    Attributes:
+        places: `[g, 3]`.
+        neighbours: `[g, 12]`, g where there is none.
+    """
+
+    places: Constant
+    neighbours: Constant
+
+
+@lru_cache
+def ball_grid(radius: float, spacing: float) -> BallGrid:
+    """A face-centred cubic grid, the densest packing: maxima farther apart than its nearest
+    neighbours have a grid maximum each, as on a cubic grid of that spacing with 3.7 times as many
+    places, whose neighbours along the diagonals are as far.
+    """
+    edge = spacing * (3 / 2) ** 0.5
+    steps = int(radius / edge) + 1
+    axis = torch.arange(-steps, steps + 1)
+    sites = torch.cartesian_prod(axis, axis, axis)
+    places = edge * sites.double()
+    sites = sites[(sites.sum(1) % 2 == 0) & (places.norm(dim=1) <= radius)]
+    width = 2 * steps + 3
+    number = torch.full((width,) * 3, len(sites))
+    number[tuple((sites + steps + 1).T)] = torch.arange(len(sites))
+    shifts = [s for s in product((-1, 0, 1), repeat=3) if sum(map(abs, s)) == 2]
+    around = sites[:, None] + steps + 1 + torch.tensor(shifts)
+    return BallGrid(Constant(edge * sites.double()), Constant(number[tuple(around.movedim(2, 0))]))
 
 
 def _highest(maxima: Maxima, counts: Tensor, kinds: int) -> Children:
@@ -140,6 +178,4 @@ def _highest(maxima: Maxima, counts: Tensor, kinds: int) -> Children:
     rank = torch.arange(len(slot), device=slot.device) - (torch.cumsum(size, 0) - size)[slot]
     kept = order[rank < counts.flatten()[slot]]
     slot = maxima.owner[kept]
-    return Children(
-        maxima.positions[kept], slot // kinds, slot % kinds, torch.sigmoid(maxima.values[kept])
-    )
+    return Children(maxima.positions[kept], slot // kinds, slot % kinds, maxima.values[kept].exp())

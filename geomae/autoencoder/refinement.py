@@ -16,8 +16,14 @@ ROUGH, FINE = 4e-3, 1e-8
 ARRIVED = 1e-9
 """Longest step in Å of an atom after which a structure is at its place."""
 
-ALIKE = 16
+ROUGHLY_ARRIVED = 1e-5
+"""The same for the steps taken in the lower precision."""
+
+ALIKE = 64
 """Structures, sorted by size, that are refined together."""
+
+ENCODED_TOGETHER = 64
+"""Copies of structures that are encoded together for a Jacobian."""
 
 
 @dataclass(frozen=True)
@@ -110,36 +116,120 @@ def _round(
     damping: Tensor,
     steps: int,
 ) -> _Round:
-    """Steps with one Jacobian, for structures of about the same size."""
+    """Steps with one Jacobian, for structures of about the same size.
+
+    The first steps are taken in the precision of the Jacobian.
+    """
     batch, low = tree.batch[0], next(differentiated.parameters()).dtype
-    size = target.norm(dim=1).clamp(min=torch.finfo(target.dtype).tiny)
+    positions = tree.positions[0]
+    together = max(1, ENCODED_TOGETHER // len(target))
+    copies = Tree.join([tree] * together)
 
     def encode(positions: Tensor) -> Tensor:
         return encoder(tree.with_atoms_at(positions)).flatten(1)
 
-    def encode_to_differentiate(positions: Tensor) -> Tensor:
+    def encode_roughly(positions: Tensor) -> Tensor:
         return differentiated(tree.with_atoms_at(positions.to(low))).flatten(1)
 
-    positions = tree.positions[0]
-    jacobian = difference_jacobian(encode_to_differentiate, positions, batch, displacement)
-    solve = _normal_solver(jacobian, damping, batch)
-    error = encode(positions) - target
-    residual = before = error.norm(dim=1) / size
-    moving = torch.ones_like(residual, dtype=torch.bool)
-    for _ in range(steps):
-        step = solve(error)
-        moved = positions + torch.where(moving[batch][:, None], step, 0.0)
-        new_error = encode(moved) - target
-        new = new_error.norm(dim=1) / size
-        better = (new < residual) & moving
-        helped = better & (new < 0.7 * residual)
-        positions = torch.where(better[batch][:, None], moved, positions)
-        error = torch.where(better[:, None], new_error, error)
-        residual = torch.where(better, new, residual)
-        moving = moving & (_longest(step, batch, len(residual)) > ARRIVED)
-        if not bool((moving & helped).any()):
-            break
+    def encode_copies(positions: Tensor) -> Tensor:
+        return differentiated(copies.with_atoms_at(positions.to(low))).flatten(1)
+
+    jacobian = difference_jacobian(encode_copies, positions, batch, displacement, together)
+    descent = _Descent(_normal_solver(jacobian, damping, batch), batch, target)
+    before = descent.residual(encode(positions) - target)
+    if low != target.dtype:
+        positions, _, _ = descent(encode_roughly, positions, ROUGHLY_ARRIVED, steps)
+    positions, residual, moving = descent(encode, positions, ARRIVED, steps)
     return _Round(positions, residual, residual > 0.5 * before, moving & (residual > 1e-6))
+
+
+class _Descent:
+    """Steps with a fixed Jacobian.
+
+    Args:
+        solve: the step that a fixed Jacobian gives for an error.
+        batch: structure of each atom.
+        target: latents.
+    """
+
+    def __init__(self, solve: Callable[[Tensor], Tensor], batch: Tensor, target: Tensor):
+        self.solve, self.batch, self.target = solve, batch, target
+        self.size = target.norm(dim=1).clamp(min=torch.finfo(target.dtype).tiny)
+
+    def residual(self, error: Float[Tensor, "n values"]) -> Float[Tensor, " n"]:
+        """Relative length of errors."""
+        return error.norm(dim=1) / self.size
+
+    def __call__(
+        self, encode: Callable[[Tensor], Tensor], positions: Tensor, arrived: float, steps: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions and residuals reached, and what still moves.
+
+        Args:
+            encode: latents of positions.
+            positions: start.
+            arrived: longest step of an atom, in Å, of a structure that is at its place.
+            steps: at most.
+        """
+        batch, mix = self.batch, _Mixing(self.batch, len(self.target))
+        error = encode(positions) - self.target
+        residual = self.residual(error)
+        moving = torch.ones_like(residual, dtype=torch.bool)
+        for _ in range(steps):
+            step = mix(positions, self.solve(error))
+            moved = positions + torch.where(moving[batch][:, None], step, 0.0)
+            new_error = encode(moved) - self.target
+            new = self.residual(new_error)
+            better = (new < residual) & moving
+            helped = better & (new < 0.7 * residual)
+            positions = torch.where(better[batch][:, None], moved, positions)
+            error = torch.where(better[:, None], new_error, error)
+            residual = torch.where(better, new, residual)
+            moving = moving & (_longest(step, batch, len(residual)) > arrived)
+            if not bool((moving & helped).any()):
+                break
+        return positions, residual, moving
+
+
+class _Mixing:
+    """Anderson's acceleration (1965) of the steps of a fixed Jacobian, structure by structure.
+
+    The last steps and how they changed tell how far the next one falls short.
+
+    Args:
+        batch: structure of each atom.
+        n: structures.
+        memory: changes remembered.
+    """
+
+    def __init__(self, batch: Tensor, n: int, memory: int = 4):
+        self.batch, self.n, self.memory = batch, n, memory
+        self.last: tuple[Tensor, Tensor] | None = None
+        self.moves: list[Tensor] = []
+        self.changes: list[Tensor] = []
+
+    def __call__(
+        self, positions: Float[Tensor, "atoms 3"], step: Float[Tensor, "atoms 3"]
+    ) -> Float[Tensor, "atoms 3"]:
+        """The step to take instead of the plain one at these positions."""
+        if self.last is not None:
+            self.moves = [*self.moves, positions - self.last[0]][-self.memory :]
+            self.changes = [*self.changes, step - self.last[1]][-self.memory :]
+        self.last = positions, step
+        if not self.moves:
+            return step
+        changes, moves = torch.stack(self.changes, 2), torch.stack(self.moves, 2)
+        gram = self._sum(changes[..., None] * changes[..., None, :])
+        size = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=torch.finfo(gram.dtype).tiny)
+        ridge = 1e-10 * size[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype).to(gram)
+        right = self._sum(changes * step[..., None])
+        share = torch.linalg.solve(gram + ridge, right[..., None])[..., 0]
+        return step - ((moves + changes) * share[self.batch][:, None]).sum(2)
+
+    def _sum(self, values: Tensor) -> Tensor:
+        """Over the coordinates of each structure's atoms."""
+        total = values.new_zeros(self.n, *values.shape[2:])
+        return total.index_add(0, self.batch, values.sum(1))
 
 
 def difference_jacobian(
@@ -147,22 +237,32 @@ def difference_jacobian(
     positions: Float[Tensor, "atoms 3"],
     batch: Int[Tensor, " atoms"],
     displacement: float,
+    together: int = 1,
 ) -> Float[Tensor, "n coordinates values"]:
     """Derivatives of every structure's encoding by its coordinates, by finite differences in Å.
 
-    Structures don't see each other, so one pass moves one coordinate of each of them; rows
+    Structures don't see each other, so one of them is moved along one coordinate in each pass; rows
     beyond a structure's own coordinates are zero.
+
+    Args:
+        encode: of the positions of `together` copies of all structures in a row.
+        positions: of the atoms.
+        batch: structure of each atom.
+        displacement: of a coordinate, in Å.
+        together: coordinates moved in one pass, each in its own copy.
     """
     counts = torch.bincount(batch)
     starts = torch.cumsum(counts, 0) - counts
     slot = 3 * (torch.arange(len(batch), device=batch.device) - starts[batch])
     coordinate = slot[:, None] + torch.arange(3, device=batch.device)
-    here = encode(positions)
-    rows = [
-        (encode(positions + displacement * (coordinate == index)) - here) / displacement
-        for index in range(3 * int(counts.max()))
-    ]
-    return torch.stack(rows, 1)
+    n_coordinates = 3 * int(counts.max())
+    passes = []
+    for start in range(-1, n_coordinates, together):
+        index = torch.arange(start, start + together, device=batch.device)[:, None, None]
+        moved = positions + displacement * (coordinate == index)
+        passes.append(encode(moved.flatten(0, 1)).unflatten(0, (together, -1)))
+    encoded = torch.cat(passes)
+    return ((encoded[1 : n_coordinates + 1] - encoded[0]) / displacement).transpose(0, 1)
 
 
 def _normal_solver(

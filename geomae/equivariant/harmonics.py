@@ -7,6 +7,8 @@ from e3nn import o3
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomae.equivariant.constants import Constant
+
 
 def dim(lmax: int) -> int:
     """Components of all degrees 0 to lmax."""
@@ -32,9 +34,29 @@ def spherical_harmonics(
         vectors: directions; of any length if `normalize`.
         normalize: False gives solid harmonics, |v|^l times the above: polynomials, smooth at 0.
     """
-    return o3.spherical_harmonics(
-        list(range(lmax + 1)), vectors, normalize, normalization="component"
+    if normalize:
+        vectors = torch.nn.functional.normalize(vectors, dim=-1)
+    parts = [torch.ones_like(vectors[..., :1])]
+    for table in _ladder(lmax):
+        products = vectors[..., :, None] * parts[-1][..., None, :]
+        parts.append(products.flatten(-2) @ table(vectors))
+    return torch.cat(parts, -1)
+
+
+@lru_cache
+def _ladder(lmax: int) -> list[Constant]:
+    """Matrices that make solid harmonics of each degree from those below, times x, y and z."""
+    point = torch.tensor([0.3, -0.5, 0.7], dtype=torch.float64)
+    exact = o3.spherical_harmonics(
+        list(range(lmax + 1)), point, normalize=False, normalization="component"
     )
+    tables = []
+    for degree in range(1, lmax + 1):
+        below, own = exact[(degree - 1) ** 2 : degree**2], exact[degree**2 : (degree + 1) ** 2]
+        table = o3.wigner_3j(1, degree - 1, degree, dtype=torch.float64).flatten(0, 1)
+        made = torch.outer(point, below).flatten() @ table
+        tables.append(Constant(table * (made @ own) / (made @ made)))
+    return tables
 
 
 @lru_cache

@@ -55,7 +55,7 @@ def reconstruct(
     structures: Sequence[Structure],
     *,
     refine: bool = True,
-    batch_size: int = 64,
+    batch_size: int = 256,
     workers: int = 1,
     progress: bool = False,
     on_error: str = "skip",

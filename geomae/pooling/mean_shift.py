@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch_geometric.utils import to_dense_batch
 
+from geomae.matrices3 import highest_eigenvalue, solve_symmetric
+
 MAX_STEPS = 500
 
 
@@ -51,34 +53,34 @@ def mean_shift(
         return Modes(positions, batch.bool())
     points, mask = to_dense_batch(positions.double(), batch)
     masses, _ = to_dense_batch(weights.double(), batch)
-    climbing, arrived = points / sigma, ~mask
+    climbing = points / sigma
     centres = climbing.clone()
-    rows = torch.arange(len(points), device=points.device)
+    owner, slot = mask.nonzero(as_tuple=True)
+    active = torch.arange(len(owner), device=owner.device)
     for _ in range(MAX_STEPS):
-        rows = rows[~arrived[rows].all(1)]
-        if not len(rows):
+        if not len(active):
             break
-        here = climbing[rows]
-        step = _step(here, centres[rows], masses[rows])
-        small = step.norm(dim=-1) <= tolerance
-        moving = ~arrived[rows]
-        climbing[rows] = here + step * moving[..., None]
-        arrived[rows] |= small
-    return Modes((climbing * sigma)[mask].to(positions.dtype), (arrived & mask)[mask])
+        rows, slots = owner[active], slot[active]
+        step = _step(climbing[rows, slots], centres[rows], masses[rows])
+        climbing[rows, slots] += step
+        active = active[step.norm(dim=-1) > tolerance]
+    converged = torch.ones_like(owner, dtype=torch.bool)
+    converged[active] = False
+    return Modes((climbing * sigma)[mask].to(positions.dtype), converged)
 
 
 def _step(
-    points: Float[Tensor, "b n 3"], centres: Float[Tensor, "b m 3"], masses: Float[Tensor, "b m"]
-) -> Float[Tensor, "b n 3"]:
+    points: Float[Tensor, "p 3"], centres: Float[Tensor, "p m 3"], masses: Float[Tensor, "p m"]
+) -> Float[Tensor, "p 3"]:
     """Newton's step where the density's logarithm is concave and it is short, else mean shift's."""
-    difference = centres[:, None] - points[:, :, None]
-    share = masses[:, None] * torch.exp(-difference.square().sum(-1) / 2)
+    difference = centres - points[:, None]
+    share = masses * torch.exp(-difference.square().sum(-1) / 2)
     share = share / share.sum(-1, keepdim=True)
-    shift = (share[..., None, :] @ difference)[..., 0, :]
-    spread = torch.einsum("bnm,bnmi,bnmj->bnij", share, difference, difference)
+    weighted = share[..., None] * difference
+    shift = weighted.sum(1)
+    spread = weighted.transpose(1, 2) @ difference
     stiffness = torch.eye(3, dtype=points.dtype, device=points.device) - spread
-    stiffness = stiffness + shift[..., :, None] * shift[..., None, :]
-    factor, failed = torch.linalg.cholesky_ex(stiffness)
-    newton = torch.cholesky_solve(shift[..., None], factor)[..., 0]
-    good = (failed == 0) & (newton.norm(dim=-1) < 0.3)
-    return torch.where(good[..., None], newton, shift)
+    stiffness = stiffness + shift[:, :, None] * shift[:, None]
+    newton = solve_symmetric(stiffness, shift)
+    good = (highest_eigenvalue(-stiffness) < 0) & (newton.norm(dim=-1) < 0.3)
+    return torch.where(good[:, None], newton, shift)

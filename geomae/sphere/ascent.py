@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geomae.matrices3 import highest_eigenvalue, solve_symmetric
+
 ScalarField = Callable[[Tensor, Tensor], Tensor]
 """Values `[p]` at points `[p, 3]`, each of the function that its owner `[p]` names."""
 
@@ -140,6 +142,7 @@ class _Climb:
     def __init__(self, seeds: Tensor, owner: Tensor, reach: float, tolerance: float | None):
         self.epsilon = torch.finfo(seeds.dtype).eps
         self.tolerance = 16 * self.epsilon if tolerance is None else tolerance
+        self.quick = max(self.tolerance, self.epsilon**0.5)
         self.reach, self.owner = reach, owner
         self.positions = seeds.detach().clone()
         self.step = torch.zeros_like(self.positions)
@@ -166,12 +169,14 @@ class _Climb:
         self.gradients[up], self.hessians[up] = gradient[risen], hessian[risen]
         wanted, concave = ascent_step(gradient[risen], hessian[risen])
         length, last = wanted.norm(dim=1), self.step[up].norm(dim=1)
+        quick = (length <= self.quick) & (length <= 0.2 * self.wanted[up])
+        self._finish(up[quick & concave], wanted[quick & concave])
         self.region[up] = (2 * torch.maximum(last, self.region[up] / 2)).clamp(max=self.reach)
         limit = (self.region[up] / length.clamp(min=self.tolerance)).clamp(max=1)
         self.step[up] = wanted * limit[:, None]
         self.step[down] /= 4
         self.region[down] = self.step[down].norm(dim=1)
-        arrived = length <= self.tolerance
+        arrived = (length <= self.tolerance) | quick
         settled = (length <= self.epsilon**0.5 * self.reach) & (length >= self.wanted[up] / 2)
         self.wanted[up] = length
         self.converged[up] = concave & (arrived | settled)
@@ -180,6 +185,14 @@ class _Climb:
         stuck[up] = arrived & ~concave
         self.converged[down] |= stuck[down]
         self.active = active[~(self.converged | stuck)[active]]
+
+    def _finish(self, arriving: Tensor, step: Tensor) -> None:
+        """Takes Newton's last step without another look: what remains is its square."""
+        rise = (self.gradients[arriving] * step).sum(1) / 2
+        bend = (self.hessians[arriving] @ step[..., None])[..., 0]
+        self.positions[arriving] += step
+        self.values[arriving] += rise
+        self.gradients[arriving] += bend
 
     def result(self) -> Maxima:
         return Maxima(
@@ -202,38 +215,13 @@ def ascent_step(
     """
     dtype, (gradient, hessian) = gradient.dtype, (gradient.double(), hessian.double())
     size = hessian.square().sum((1, 2)).sqrt()
-    highest = _highest_eigenvalue(hessian)
+    highest = highest_eigenvalue(hessian)
     floor = 1e-7 * size
     concave = highest < -floor
     shift = torch.where(concave, 0.0, highest + 0.1 * size + torch.finfo(dtype).tiny)
     matrix = shift[:, None, None] * torch.eye(3, dtype=size.dtype, device=size.device) - hessian
-    step = _solve_symmetric(matrix, gradient)
+    step = solve_symmetric(matrix, gradient)
     return torch.nan_to_num(step).to(dtype), concave
-
-
-def _highest_eigenvalue(matrix: Tensor) -> Tensor:
-    """Of symmetric 3 x 3 matrices, in closed form (Smith 1961)."""
-    mean = matrix.diagonal(dim1=1, dim2=2).mean(1)
-    eye = torch.eye(3, dtype=matrix.dtype, device=matrix.device)
-    deviator = matrix - mean[:, None, None] * eye
-    size = (deviator.square().sum((1, 2)) / 6).sqrt()
-    shape = _determinant(deviator) / (2 * size**3).clamp(min=torch.finfo(matrix.dtype).tiny)
-    return mean + 2 * size * torch.cos(torch.arccos(shape.clamp(-1, 1)) / 3)
-
-
-def _determinant(matrix: Tensor) -> Tensor:
-    a, b, c = matrix.unbind(1)
-    return (a * torch.linalg.cross(b, c)).sum(1)
-
-
-def _solve_symmetric(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solutions of 3 x 3 systems by the adjugate: nothing calls LAPACK matrix by matrix."""
-    a, b, c = matrix.unbind(1)
-    adjugate = torch.stack(
-        [torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], 2
-    )
-    determinant = (a * adjugate[:, :, 0]).sum(1, keepdim=True)
-    return (adjugate @ right[..., None])[..., 0] / determinant
 
 
 def merge_maxima(maxima: Maxima, *, tolerance: float) -> Maxima:
