@@ -46,6 +46,8 @@ class LevelConfig(Config):
         width: width of the bump that stands for a child in the field, in Å.
         spacing: distance of the points where the search for peaks starts, in Å.
         queries: points of the ball at which the field is trained, for each parent.
+        slope: weight of the slopes of the field beside children in training, which sharpens where
+            its peaks are; 0 trains its values alone.
         noise: displacement of the parents in training, in Å, so that unpooling
             tolerates parents that stand slightly off.
         max_children: highest number of children (of one kind) that can be told.
@@ -65,6 +67,7 @@ class LevelConfig(Config):
     width: float = Field(0.35, gt=0)
     spacing: float = Field(0.35, gt=0)
     queries: int = Field(32, ge=1)
+    slope: float = Field(0.0, ge=0)
     noise: float = Field(0.05, ge=0)
     max_children: int = Field(9, ge=1)
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-DOUBTED = 10
+DOUBTED = 16
 """Least clear numbers of a structure that alternatives are made of."""
 
 
@@ -26,6 +26,11 @@ class Choice:
     node: int
     kind: int
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The point, whatever the kind."""
+        return self.depth, self.node
+
 
 Alternative = tuple[Choice, ...]
 """What is read differently in one structure."""
@@ -37,38 +42,59 @@ class Doubts:
 
     Attributes:
         margin: log-odds of the first reading over the second, `[d]`.
+        change: from the first number to the second, `[d]`.
         structure, depth, node, kind: where, each `[d]`.
     """
 
     margin: Tensor
+    change: Tensor
     structure: Tensor
     depth: Tensor
     node: Tensor
     kind: Tensor
 
     def columns(self) -> tuple[Tensor, ...]:
-        return self.margin, self.structure, self.depth, self.node, self.kind
+        return self.margin, self.change, self.structure, self.depth, self.node, self.kind
 
     @staticmethod
     def join(doubts: Sequence["Doubts"]) -> "Doubts":
         """Several in a row."""
         return Doubts(*map(torch.cat, zip(*(each.columns() for each in doubts), strict=True)))
 
-    def alternatives(self, structure: int, most: int) -> list[Alternative]:
-        """Other readings of a structure, the likeliest first: one number different, or two.
+    def alternatives(self, structure: int, most: int, lacking: Sequence[int]) -> list[Alternative]:
+        """Other readings of a structure: those that give the formula told, then the likeliest.
 
-        Two at once exchange one element for another.
+        One number is read differently, or two, or three of one point, which exchange one
+        element for another and its hydrogens with it.
+
+        Args:
+            structure: number of the structure.
+            most: readings at most.
+            lacking: atoms of each element that the drawing lacks of the formula that the latent
+                tells.
         """
         own = torch.nonzero(self.structure == structure)[:, 0]
-        order = own[torch.argsort(self.margin[own], stable=True)[:DOUBTED]]
-        rows = torch.stack([self.depth, self.node, self.kind], 1)[order].tolist()
-        single = [
-            (margin, (Choice(*row),))
-            for margin, row in zip(self.margin[order].tolist(), rows, strict=True)
+        own = own[torch.argsort(self.margin[own], stable=True)[:DOUBTED]]
+        atoms = int(self.depth.max())
+        items = [
+            (float(self.margin[i]), int(self.change[i]), Choice(*row))
+            for i, row in zip(
+                own, torch.stack([self.depth, self.node, self.kind], 1)[own].tolist(), strict=True
+            )
         ]
-        double = [(a + b, one + other) for (a, one), (b, other) in combinations(single, 2)]
-        ranked = sorted(single + double, key=lambda item: item[0])
-        return [alternative for _, alternative in ranked[:most]]
+        groups = [*combinations(items, 1), *combinations(items, 2)]
+        groups += [g for g in combinations(items, 3) if len({c[2].place for c in g}) == 1]
+
+        def rank(group: tuple) -> tuple[int, float]:
+            change = [0] * len(lacking)
+            for _, difference, choice in group:
+                if choice.depth == atoms:
+                    change[choice.kind] += difference
+            open_ended = any(choice.depth != atoms for _, _, choice in group)
+            fits = 0 if change == list(lacking) else 1 if open_ended else 2
+            return fits, sum(margin for margin, _, _ in group)
+
+        return [tuple(choice for _, _, choice in g) for g in sorted(groups, key=rank)[:most]]
 
 
 def read_counts(
@@ -98,8 +124,10 @@ def read_counts(
     node = torch.arange(len(batch), device=batch.device) - starts[batch]
     kind = torch.arange(kinds, device=batch.device).expand(len(batch), kinds)
     margin = (top.values[..., 0] - top.values[..., 1]).flatten()
+    change = (top.indices[..., 1] - top.indices[..., 0]).flatten()
     doubts = Doubts(
         margin,
+        change,
         batch.repeat_interleave(kinds),
         torch.full_like(margin, depth, dtype=torch.long),
         node.repeat_interleave(kinds),

@@ -39,7 +39,7 @@ class Drawing:
         new = torch.full((self.tree.n_structures,), -1, device=ids.device)
         new[ids] = torch.arange(len(ids), device=ids.device)
         columns = [column[new[self.doubts.structure] >= 0] for column in self.doubts.columns()]
-        columns[1] = new[columns[1]]
+        columns[2] = new[columns[2]]
         return Drawing(
             self.tree.select(ids),
             self.confidence[kept[-1]],

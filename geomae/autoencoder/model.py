@@ -20,7 +20,7 @@ from geomae.equivariant.layout import Layout
 from geomae.errors import GeomaeError, StructureError, UnsupportedStructureError
 from geomae.pooling import Tree
 
-LOSS_WEIGHTS = {"field": 10.0, "count": 0.3, "formula": 0.1}
+LOSS_WEIGHTS = {"field": 10.0, "slope": 1.0, "count": 0.3, "formula": 0.1}
 """Weights of the kinds of losses; what a field misses is small in nats but decides positions."""
 
 

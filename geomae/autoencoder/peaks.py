@@ -14,8 +14,9 @@ from geomae.autoencoder.jets import log_sigmoid
 from geomae.equivariant import Constant
 from geomae.sphere.ascent import Maxima, climb, merge_maxima
 
-SPARE_SEEDS = 0
-"""Seeds beyond the expected number that are followed, for maxima that a coarse grid misjudges."""
+SPARE_SEEDS = 2
+"""Seeds beyond the expected number that a search with more care follows, for maxima that the grid
+misjudges."""
 
 
 HESSIAN = (4, 5, 6, 5, 7, 8, 6, 8, 9)
@@ -24,7 +25,7 @@ HESSIAN = (4, 5, 6, 5, 7, 8, 6, 8, 9)
 CLEAR = 0.6
 """Probability of a peak that a child surely has; on QM9 those of 999 in 1,000 are above 0.85."""
 
-FINEST = 2
+FINEST = 4
 """How much finer than a level's spacing the grid may become where clear peaks are missing."""
 
 JET_ROWS = 128
@@ -96,7 +97,8 @@ def _search(
     """The peaks that one grid's seeds lead to."""
     coefficients = field.prepare(features)
     spacing = level.spacing / fineness
-    seeds, owner, kind = _grid_maxima(field, coefficients, counts, level.radius, spacing)
+    spare = 0 if fineness == 1 else SPARE_SEEDS
+    seeds, owner, kind = _grid_maxima(field, coefficients, counts, level.radius, spacing, spare)
     slot = owner * field.kinds + kind
 
     def derivatives(points: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,9 +119,9 @@ def _search(
 
 
 def _grid_maxima(
-    field: Field, coefficients: Tensor, counts: Tensor, radius: float, spacing: float
+    field: Field, coefficients: Tensor, counts: Tensor, radius: float, spacing: float, spare: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Local maxima on the grid, `counts` and a few spare of each kind: places, owners, kinds."""
+    """Local maxima on the grid, `counts` and some spare of each kind: places, owners, kinds."""
     grid = ball_grid(radius, spacing)
     places, neighbours = grid.places(coefficients), grid.neighbours(coefficients)
     values = field.on_grid(coefficients, places).transpose(1, 2)
@@ -127,10 +129,10 @@ def _grid_maxima(
     peaked = torch.ones_like(values, dtype=torch.bool)
     for neighbour in neighbours.T:
         peaked &= values >= bounded[..., neighbour]
-    most = int(counts.max()) + SPARE_SEEDS if counts.numel() else 0
+    most = int(counts.max()) + spare if counts.numel() else 0
     top = torch.where(peaked, values, -torch.inf).topk(min(most, len(places)), dim=-1)
     rank = torch.arange(top.values.shape[-1], device=counts.device)
-    wanted = (rank < counts[..., None] + SPARE_SEEDS) & (counts[..., None] > 0)
+    wanted = (rank < counts[..., None] + spare) & (counts[..., None] > 0)
     wanted &= torch.isfinite(top.values)
     owner, kind, _ = wanted.nonzero(as_tuple=True)
     return places[top.indices[wanted]], owner, kind

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomae.autoencoder.counts import Alternative
@@ -76,7 +76,8 @@ def read(
         doubtful = [i for i, reading in enumerate(best) if not reading.certified]
         if not doubtful or not retries:
             break
-        others = {i: drawing.doubts.alternatives(i, retries) for i in doubtful}
+        lacking = reader.lacking(drawing, latents)
+        others = {i: drawing.doubts.alternatives(i, retries, lacking[i].tolist()) for i in doubtful}
         for i, reading in again(latents, others):
             if reading.certified:
                 best[i] = reading
@@ -127,7 +128,7 @@ class _Reader:
         drawn = draw(self.decoder, latents[owner], [r for own in others.values() for r in own])
         tree = drawn.tree.to(torch.float64)
         close = self._residuals(tree.with_atoms_at(tree.positions[0]), latents[owner]).tolist()
-        strange = self._other_formula(drawn, latents[owner]).tolist()
+        strange = self.lacking(drawn, latents[owner]).any(1).tolist()
         promising = []
         for i in others:
             own = [n for n, it in enumerate(owners) if it == i]
@@ -153,7 +154,7 @@ class _Reader:
         else:
             positions = tree.positions[0]
             residual = self._residuals(tree.with_atoms_at(positions), latents)
-            residual = residual.masked_fill(self._other_formula(drawing, latents), torch.inf)
+            residual = residual.masked_fill(self.lacking(drawing, latents).any(1), torch.inf)
             bound = dict.fromkeys(CERTIFIED, CERTIFIED_UNREFINED)
         readings = []
         for i, own_residual in enumerate(residual.tolist()):
@@ -163,10 +164,10 @@ class _Reader:
             readings.append(Reading(numbers, positions[own], confidence, own_residual, certified))
         return readings
 
-    def _other_formula(self, drawing: Drawing, latents: Tensor) -> Bool[Tensor, " structures"]:
-        """Whether drawings have another formula than their latents tell at once."""
+    def lacking(self, drawing: Drawing, latents: Tensor) -> Int[Tensor, "structures elements"]:
+        """Atoms of each element that drawings lack of the formulas that their latents tell."""
         told = self.decoder.formula_of(latents.to(self.precision))
-        return (drawing.formula(self.decoder.config.elements) != told).any(1)
+        return told - drawing.formula(self.decoder.config.elements)
 
     def _fresh_residuals(
         self, tree: Tree, positions: Tensor, latents: Tensor

@@ -68,10 +68,33 @@ class Unpooling(nn.Module):
         count = nn.functional.cross_entropy(self.counter(features).flatten(0, 1), counts.flatten())
         queries = self._queries(children, present, generator)
         target = self._bumps(queries, children, onehot)
-        logits = self.field.on_points(self.field.prepare(features), queries)
+        coefficients = self.field.prepare(features)
+        logits = self.field.on_points(coefficients, queries)
         field = nn.functional.binary_cross_entropy_with_logits(logits, target)
         floor = nn.functional.binary_cross_entropy(target, target)
-        return {"count": count, "field": field - floor}
+        losses = {"count": count, "field": field - floor}
+        if self.level.slope:
+            slope = self._slope_loss(coefficients, children, kind, generator)
+            losses["slope"] = self.level.slope * slope
+        return losses
+
+    def _slope_loss(
+        self, coefficients: Tensor, children: Tensor, kind: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """How far the slope of log p beside each child is from a parabola's, in widths.
+
+        Where bumps are flat the field's value says little of where the peak is; its slope does.
+        """
+        width = self.level.width
+        shift = torch.randn(children.shape, generator=generator, **like_of(children)) * width / 2
+        with torch.enable_grad():
+            places = (children + shift).requires_grad_()
+            logits = self.field.on_points(coefficients, places)
+            own = logits.gather(2, kind.clamp(min=0)[..., None])[..., 0]
+            height = nn.functional.logsigmoid(own)
+            (slope,) = torch.autograd.grad(height.sum(), places, create_graph=True)
+        error = (width * slope + shift / width).square().sum(-1)
+        return error[kind >= 0].mean()
 
     def _queries(
         self, children: Tensor, present: Tensor, generator: torch.Generator
