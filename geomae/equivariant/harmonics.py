@@ -7,8 +7,6 @@ from e3nn import o3
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomae.equivariant.constants import Constant
-
 
 def dim(lmax: int) -> int:
     """Components of all degrees 0 to lmax."""
@@ -37,14 +35,15 @@ def spherical_harmonics(
     if normalize:
         vectors = torch.nn.functional.normalize(vectors, dim=-1)
     parts = [torch.ones_like(vectors[..., :1])]
-    for table in _ladder(lmax):
+    for table in _ladder(lmax, vectors.dtype, vectors.device):
         products = vectors[..., :, None] * parts[-1][..., None, :]
-        parts.append(products.flatten(-2) @ table(vectors))
+        parts.append(products.flatten(-2) @ table)
     return torch.cat(parts, -1)
 
 
 @lru_cache
-def _ladder(lmax: int) -> list[Constant]:
+@torch.compiler.assume_constant_result
+def _ladder(lmax: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     """Matrices that make solid harmonics of each degree from those below, times x, y and z."""
     point = torch.tensor([0.3, -0.5, 0.7], dtype=torch.float64)
     exact = o3.spherical_harmonics(
@@ -55,8 +54,9 @@ def _ladder(lmax: int) -> list[Constant]:
         below, own = exact[(degree - 1) ** 2 : degree**2], exact[degree**2 : (degree + 1) ** 2]
         table = o3.wigner_3j(1, degree - 1, degree, dtype=torch.float64).flatten(0, 1)
         made = torch.outer(point, below).flatten() @ table
-        tables.append(Constant(table * (made @ own) / (made @ made)))
-    return tables
+        table = table * (made @ own) / (made @ made)
+        tables.append(table.to(device=device, dtype=dtype))
+    return tuple(tables)
 
 
 @lru_cache

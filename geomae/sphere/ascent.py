@@ -125,14 +125,15 @@ def climb(
         trial = state.positions[state.active] + state.step[state.active]
         if radius is not None:
             trial = state.give_up(trial, trial.norm(dim=1) > radius)
+            if not len(trial):
+                break
         owners = owner[state.active]
         parts = [
             derivatives(points, names)
             for points, names in zip(trial.split(chunk), owners.split(chunk), strict=True)
         ]
-        if parts and len(trial):
-            value, gradient, hessian = (torch.cat(part) for part in zip(*parts, strict=True))
-            state.advance(trial, value, gradient, hessian)
+        value, gradient, hessian = (torch.cat(part) for part in zip(*parts, strict=True))
+        state.advance(trial, value, gradient, hessian)
     return state.result()
 
 
