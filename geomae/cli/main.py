@@ -8,7 +8,9 @@ import typer
 
 from geomae.cli.coding import decode, encode
 from geomae.cli.evaluation import demo, evaluate, reconstruct
+from geomae.cli.inversion import invert
 from geomae.cli.listing import data, models
+from geomae.cli.symmetry import symmetry
 from geomae.cli.training import train
 from geomae.errors import GeomaeError
 
@@ -36,7 +38,18 @@ def told(command: Callable) -> Callable:
     return wrapped
 
 
-for command in (reconstruct, encode, decode, evaluate, train, models, data, demo):
+for command in (
+    reconstruct,
+    encode,
+    decode,
+    evaluate,
+    train,
+    invert,
+    models,
+    data,
+    symmetry,
+    demo,
+):
     app.command()(told(command))
 
 

@@ -25,6 +25,7 @@ from geomae.equivariant.irreps_layers import IrrepsIn as IrrepsIn
 from geomae.equivariant.irreps_layers import IrrepsOut as IrrepsOut
 from geomae.equivariant.layout import Layout as Layout
 from geomae.equivariant.linear import Linear as Linear
+from geomae.equivariant.network import PointNetwork as PointNetwork
 from geomae.equivariant.norm import Dropout as Dropout
 from geomae.equivariant.norm import Norm as Norm
 from geomae.equivariant.product import GridProduct as GridProduct

@@ -1,0 +1,33 @@
+"""Symmetry as an instrument: groups, what they allow, what is invariant under them."""
+
+from geomae.symmetry.action import Action as Action
+from geomae.symmetry.actions import action_of as action_of
+from geomae.symmetry.allowed import Allowed as Allowed
+from geomae.symmetry.allowed import allowed as allowed
+from geomae.symmetry.audit import Audit as Audit
+from geomae.symmetry.audit import audit as audit
+from geomae.symmetry.characters import CharacterTable as CharacterTable
+from geomae.symmetry.characters import Irrep as Irrep
+from geomae.symmetry.complete import Completion as Completion
+from geomae.symmetry.complete import complete as complete
+from geomae.symmetry.crystal import SpaceGroup as SpaceGroup
+from geomae.symmetry.detect import point_group as point_group
+from geomae.symmetry.detect import site_groups as site_groups
+from geomae.symmetry.detect import space_group as space_group
+from geomae.symmetry.detect import structure_operations as structure_operations
+from geomae.symmetry.errors import GroupError as GroupError
+from geomae.symmetry.errors import PropertyError as PropertyError
+from geomae.symmetry.errors import ToleranceError as ToleranceError
+from geomae.symmetry.groups import PointGroup as PointGroup
+from geomae.symmetry.learning import Learning as Learning
+from geomae.symmetry.molecule import AtomOperations as AtomOperations
+from geomae.symmetry.orbitals import orbital_block as orbital_block
+from geomae.symmetry.order import OrderError as OrderError
+from geomae.symmetry.order import OrderParameters as OrderParameters
+from geomae.symmetry.order import order_parameters as order_parameters
+from geomae.symmetry.outputs import Output as Output
+from geomae.symmetry.project import Symmetrised as Symmetrised
+from geomae.symmetry.project import project as project
+from geomae.symmetry.project import projector as projector
+from geomae.symmetry.project import symmetrise as symmetrise
+from geomae.symmetry.properties import property_names as property_names
