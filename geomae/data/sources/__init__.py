@@ -7,8 +7,11 @@ from pathlib import Path
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 
-SOURCES = ("tetris", "g2", "qm9", "aflow")
-"""Modules of this package, each with `structures(split, n)`."""
+CRYSTALS = ("perov5", "carbon24", "supercon", "mp20", "mpts52", "wbm")
+"""Data sets of the module `crystals`."""
+
+SOURCES = ("tetris", "g2", "qm9", "aflow", "degenerate", *CRYSTALS)
+"""Modules of this package, each with `structures(split, n)`, and the data sets of crystals."""
 
 
 def source_names() -> tuple[str, ...]:
@@ -23,7 +26,9 @@ def load_source(
 
     Args:
         name: 'tetris' (the eight pieces), 'g2' (ASE's 162 molecules), 'qm9' (130,831 molecules),
-            'aflow' (pymatgen's 288 crystal prototypes), or the path of a folder or file.
+            'aflow' (pymatgen's 288 crystal prototypes), 'degenerate' (pairs of different
+            structures with equal invariants), a data set of crystals ('perov5', 'carbon24',
+            'supercon', 'mp20', 'mpts52', 'wbm'), or the path of a folder or file.
         split: part of it: 'train', 'valid' or 'test' of qm9, a folder within a folder; the whole
             by default.
         n: only the first n.
@@ -33,6 +38,10 @@ def load_source(
         StructureError: a file can't be used.
         MissingExtraError: the source needs a package that isn't installed.
     """
+    if str(name) in CRYSTALS:
+        from geomae.data.sources import crystals
+
+        return crystals.structures(str(name), split or "all", n)
     if str(name) in SOURCES:
         return import_module(f"{__name__}.{name}").structures(split or "all", n)
     if Path(name).expanduser().exists():

@@ -1,0 +1,230 @@
+"""Training an autoencoder of crystals: canonical forms of a data set, kept, as batches."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from geomae.autoencoder.config import Config
+from geomae.checkpoint import Checkpoint, write_checkpoint
+from geomae.crystals.batch import CrystalBatch, join, lists_of
+from geomae.crystals.canonical import canonical, site_invariants
+from geomae.crystals.config import CrystalConfig
+from geomae.crystals.model import CrystalAutoencoder
+from geomae.data import load_source
+from geomae.data.cache import cache_directory, replacing
+from geomae.data.structure import Structure
+from geomae.errors import GeomaeError
+from geomae.training.config import TrainingConfig
+from geomae.training.loop import Trainer
+
+FORMAT = 1
+"""Of the kept forms; part of their files' names."""
+
+SAME, NEARBY = 0.05, 7.0
+"""Relative difference of invariants below which crystals are taken to be the same one, and radius
+in Å of the neighbourhoods that are compared."""
+
+
+class CrystalData(Config):
+    """What is learned from.
+
+    Attributes:
+        sources: data sets and their splits, such as `perov5/train`.
+        without: data sets and splits whose crystals are left out, by identifier and by structure.
+        test: the split that is evaluated.
+    """
+
+    sources: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    test: str
+
+
+class CrystalRun(Config):
+    """One training run: what it learns from, what it trains, and how."""
+
+    data: CrystalData
+    model: CrystalConfig
+    training: TrainingConfig = TrainingConfig()
+
+
+def read_run(path: Path | str) -> CrystalRun:
+    """Read and check a YAML file.
+
+    Raises:
+        GeomaeError: it can't be read, or says what no configuration has.
+    """
+    try:
+        return CrystalRun.model_validate(yaml.safe_load(Path(path).read_text()))
+    except (OSError, yaml.YAMLError) as error:
+        raise GeomaeError(f"can't read the configuration {path}: {error}") from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise GeomaeError(f"{path}: " + "; ".join(lines)) from error
+
+
+class Forms:
+    """Canonical forms of a data set as flat arrays.
+
+    Attributes:
+        numbers, positions, cells, offsets: see `geomae.data.sources.crystals.Crystals`; the anchor
+            is the first atom of each, at the origin.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor]):
+        self.numbers, self.positions = tensors["numbers"].long(), tensors["positions"]
+        self.cells, self.offsets = tensors["cells"], tensors["offsets"]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
+        span = slice(int(self.offsets[i]), int(self.offsets[i + 1]))
+        return self.numbers[span], self.positions[span], self.cells[i]
+
+
+def forms_of_source(source: str, symprec: float) -> Forms:
+    """The canonical forms of a split such as `perov5/train`, from the cache where they are."""
+    from rich.progress import track
+
+    name, _, split = source.partition("/")
+    structures = load_source(name, split=split or None)
+    names = [str(s.get("name")) for s in structures]
+    key = json.dumps(
+        [FORMAT, symprec, source, hashlib.sha256("\n".join(names).encode()).hexdigest()]
+    )
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    path = cache_directory() / f"{name}-forms-{digest}.safetensors"
+    if not path.exists():
+        forms = [
+            canonical(structure, symprec=symprec).structure
+            for structure in track(structures, f"canonical forms of {source}", transient=True)
+        ]
+        sizes = torch.tensor([0, *(form.n_atoms for form in forms)])
+        tensors = {
+            "numbers": torch.cat([form.numbers for form in forms]).to(torch.uint8),
+            "positions": torch.cat([form.positions for form in forms]),
+            "cells": torch.cat([form.cell for form in forms]),
+            "offsets": torch.cumsum(sizes, 0),
+        }
+        with replacing(path) as temporary:
+            save_file(tensors, temporary)
+    return Forms(load_file(path))
+
+
+class ShuffledCrystals:
+    """Batches of crystals in an order that the seed and the step decide, epoch by epoch."""
+
+    def __init__(
+        self,
+        crystals: Sequence[tuple[Tensor, Tensor, Tensor]],
+        config: CrystalConfig,
+        batch_size: int,
+        seed: int,
+    ):
+        if len(crystals) < batch_size:
+            raise GeomaeError(f"{len(crystals)} crystals don't fill one batch of {batch_size}")
+        self.crystals, self.config = crystals, config
+        self.batch_size, self.seed = batch_size, seed
+        self.lists: list[dict[str, np.ndarray] | None] = [None] * len(crystals)
+        self.epoch, self.order = -1, np.arange(len(crystals))
+
+    def __call__(self, step: int) -> CrystalBatch:
+        epoch, batch = divmod(step, len(self.crystals) // self.batch_size)
+        if epoch != self.epoch:
+            shuffle = np.random.default_rng((self.seed, epoch))
+            self.epoch, self.order = epoch, shuffle.permutation(len(self.crystals))
+        ids = self.order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+        return join([self.crystals[i] for i in ids], [self._list(i) for i in ids], torch.float32)
+
+    def _list(self, i: int) -> dict[str, np.ndarray]:
+        own = self.lists[i]
+        if own is None:
+            own = self.lists[i] = lists_of(*self.crystals[i], self.config)
+        return own
+
+
+def training_data(config: CrystalRun) -> ShuffledCrystals:
+    """The batches that a configuration asks for: crystals of its elements and sizes, but for those
+    that are left out, by identifier or by structure.
+    """
+    model = config.model
+    excluded = [forms_of_source(source, model.symprec) for source in config.data.without]
+    names = {name for source in config.data.without for name in _names(source)}
+    crystals = []
+    for source in config.data.sources:
+        forms = forms_of_source(source, model.symprec)
+        known = np.zeros(len(forms), dtype=bool)
+        for others in excluded:
+            known |= repeated(forms, others)
+        for i, own in enumerate(_names(source)):
+            numbers, positions, cell = forms[i]
+            fits = len(numbers) <= model.max_atoms and set(numbers.tolist()) <= set(model.elements)
+            if fits and not known[i] and own not in names:
+                crystals.append((numbers, positions, cell))
+    return ShuffledCrystals(crystals, model, config.training.batch_size, config.training.seed)
+
+
+def _names(source: str) -> list[str]:
+    """Identifiers of the crystals of a split such as `perov5/train`."""
+    name, _, split = source.partition("/")
+    return [str(s.get("name")) for s in load_source(name, split=split or None)]
+
+
+def repeated(forms: Forms, others: Forms, tolerance: float = SAME) -> np.ndarray:
+    """Which crystals are among others: of the same primitive formula, and with anchors whose
+    surroundings have the same invariants.
+
+    Args:
+        forms, others: canonical forms.
+        tolerance: relative difference of the invariants.
+    """
+    by_formula: dict[tuple, list[int]] = {}
+    for i in range(len(others)):
+        by_formula.setdefault(tuple(sorted(others[i][0].tolist())), []).append(i)
+    found = np.zeros(len(forms), dtype=bool)
+    for i in range(len(forms)):
+        same = by_formula.get(tuple(sorted(forms[i][0].tolist())), [])
+        if same:
+            own = _invariants(*forms[i])
+            gaps = [np.linalg.norm(_invariants(*others[j]) - own) for j in same]
+            found[i] = min(gaps) < tolerance * np.linalg.norm(own)
+    return found
+
+
+def _invariants(numbers: Tensor, positions: Tensor, cell: Tensor) -> np.ndarray:
+    structure = Structure(numbers, positions, cell=cell)
+    return site_invariants(structure, np.zeros(1, dtype=np.int64), NEARBY)[0]
+
+
+def train(
+    config: CrystalRun,
+    folder: Path | str,
+    report: Callable[[int, dict[str, float]], None] | None = None,
+) -> Trainer:
+    """Train, or go on where the folder's checkpoint ends.
+
+    Args:
+        config: of the run.
+        folder: for checkpoints and the log.
+        report: called with the step and the running losses.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        model = CrystalAutoencoder(config.model)
+    trainer = Trainer(model, training_data(config), config, folder)  # pyright: ignore
+    trainer.run(report)
+    return trainer
+
+
+def release(trainer: Trainer, path: Path | str) -> None:
+    """Write the averaged weights and the model's configuration, ready to be loaded."""
+    config = trainer.config.model.model_dump(mode="json")
+    write_checkpoint(path, Checkpoint("crystals", config, trainer.average))

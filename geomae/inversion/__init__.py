@@ -1,0 +1,26 @@
+"""From invariant descriptions back to geometry."""
+
+from geomae.inversion.alignment import Alignment as Alignment
+from geomae.inversion.alignment import align as align
+from geomae.inversion.descriptors import Bispectrum as Bispectrum
+from geomae.inversion.descriptors import CoulombMatrix as CoulombMatrix
+from geomae.inversion.descriptors import Descriptor as Descriptor
+from geomae.inversion.descriptors import Function as Function
+from geomae.inversion.descriptors import PowerSpectrum as PowerSpectrum
+from geomae.inversion.descriptors import RadialDensity as RadialDensity
+from geomae.inversion.descriptors import Soap as Soap
+from geomae.inversion.descriptors import SortedDistances as SortedDistances
+from geomae.inversion.descriptors import Together as Together
+from geomae.inversion.descriptors import descriptor_of as descriptor_of
+from geomae.inversion.descriptors import read_descriptor as read_descriptor
+from geomae.inversion.descriptors import structure_spectra as structure_spectra
+from geomae.inversion.frames import frame_of as frame_of
+from geomae.inversion.invert import invert as invert
+from geomae.inversion.invert import null_space as null_space
+from geomae.inversion.results import AmbiguousInversion as AmbiguousInversion
+from geomae.inversion.results import Inversion as Inversion
+from geomae.inversion.results import NoInversion as NoInversion
+from geomae.inversion.results import UniqueInversion as UniqueInversion
+from geomae.inversion.starts import Problem as Problem
+from geomae.inversion.starts import Proposer as Proposer
+from geomae.inversion.starts import Starts as Starts

@@ -1,0 +1,213 @@
+"""Where algebra suffices: from Gram matrices of coefficients to radii, and from these to angles.
+
+The power spectrum between the channels of a density is the Gram matrix `C_l^T C_l` of its
+coefficients in each degree. Each atom gives a row of radial functions times its harmonics, so
+`C_l = Y_l^T B`, with one row of B for each atom. Then, without any search:
+
+1. Gram matrices give C_l up to an orthogonal matrix of each degree. Their rows all lie in the
+   span of B's: the radial functions at the atoms' radii.
+2. Radial functions `sin(pi n s / reach)` satisfy `R_n-1 + R_n+1 = 2 cos(pi s / reach) R_n`, so the
+   radii are eigenvalues of a small matrix made from a basis of that span (the method is known
+   from spectral estimation as ESPRIT: Roy and Kailath 1989). Elements have channels of their own.
+3. Degree 0 tells how many atoms there are at each radius.
+4. With B known, C_1 gives the sum of directions of each radius' atoms, in a frame that is
+   as good as any. Where an atom is alone at its radius, that is its position.
+
+What remains are directions of atoms of one element at one radius, of which sums are known.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geomae.inversion.descriptors.density import RadialDensity
+
+SPAN = 1e-10
+"""Relative singular value below which a direction of channel space is rounding."""
+
+WHOLE = 0.05
+"""How far from a whole number a count of atoms may come out."""
+
+
+@dataclass(frozen=True)
+class Shells:
+    """Atoms of one element at one radius, or at radii too close to be told apart.
+
+    Attributes:
+        species: index of the element of each shell, `[k]`.
+        radii: in Å, of its atoms on average, `[k]`.
+        counts: atoms in it, `[k]`.
+        sums: of the directions of its atoms, in a common frame, `[k, 3]`.
+    """
+
+    species: Int[Tensor, " k"]
+    radii: Float[Tensor, " k"]
+    counts: Int[Tensor, " k"]
+    sums: Float[Tensor, "k 3"]
+
+    @property
+    def n_atoms(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def n_open(self) -> int:
+        """Atoms whose directions only their sum tells."""
+        return int(self.counts[self.counts > 1].sum())
+
+
+def factors(grams: Float[Tensor, "degrees c c"], *, floor: float = 1e-13) -> list[Tensor]:
+    """Rows `[<= 2l + 1, c]` with the given Gram matrices: coefficients up to a rotation a degree.
+
+    Args:
+        grams: of each degree.
+        floor: relative eigenvalue below which there is only rounding.
+    """
+    rows = []
+    for degree, gram in enumerate(grams):
+        values, vectors = torch.linalg.eigh(gram)
+        values, vectors = values[-(2 * degree + 1) :], vectors[:, -(2 * degree + 1) :]
+        kept = values > floor * values[-1].clamp(min=1e-30)
+        rows.append((vectors[:, kept] * values[kept].sqrt()).T)
+    return rows
+
+
+def shells_of(
+    grams: Float[Tensor, "degrees c c"], density: RadialDensity, *, span: float = SPAN
+) -> Shells | None:
+    """Radii, counts and sums of directions, by algebra alone.
+
+    Args:
+        grams: of each degree.
+        density: whose coefficients they are of.
+        span: relative singular value down to which the span of the radial functions is followed.
+
+    Returns:
+        None where the counts don't come out as whole numbers: too many atoms for the radial
+        functions, or no structure at all.
+    """
+    rows = factors(grams)
+    stacked = torch.cat(rows).unflatten(1, (len(density._numbers), -1))
+    scalars = rows[0][-1] * torch.sign(rows[0][-1].unflatten(0, (-1, density.n_radial))[:, 0].sum())
+    by_element = scalars.unflatten(0, (-1, density.n_radial))
+    first = rows[1].unflatten(1, (len(density._numbers), -1)) if len(rows) > 1 else None
+    parts = []
+    for element in range(len(density._numbers)):
+        part = _of_element(stacked[:, element], by_element[element], density, span)
+        if part is None:
+            return None
+        softened, groups, basis = part
+        parts.append(_merge(element, softened, groups, basis, by_element, first, density))
+    return Shells(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _of_element(
+    rows: Tensor, scalars: Tensor, density: RadialDensity, span: float
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Softened radii, the group of each, and the inverse of their radial functions."""
+    empty = rows.new_zeros(0)
+    if float(scalars.norm()) < 1e-6:
+        return empty, empty.long(), rows.new_zeros(density.n_radial, 0)
+    for limit in (span, 1e2 * span, 1e4 * span, 1e6 * span):
+        softened = softened_radii(rows, density, limit)
+        if softened is None:
+            continue
+        inverse = torch.linalg.pinv(density.radial(softened), rtol=1e-13)
+        groups = group_radii(softened, scalars @ inverse)
+        if groups is not None:
+            return softened, groups, inverse
+    return None
+
+
+def softened_radii(
+    rows: Float[Tensor, "rows r"], density: RadialDensity, span: float
+) -> Float[Tensor, " k"] | None:
+    """Softened radii whose radial functions span the rows, ascending; None if there is no room.
+
+    Args:
+        rows: coefficients of one element, of any degrees.
+        density: whose radial functions they are of.
+        span: relative singular value below which is rounding.
+    """
+    if density.envelope:
+        raise ValueError("radii follow by algebra only from radial functions without envelope")
+    _, sizes, basis = torch.linalg.svd(rows, full_matrices=False)
+    rank = int((sizes > span * sizes[0]).sum())
+    if rank > density.n_radial - 1:
+        return None
+    below = torch.nn.functional.pad(basis[:rank].T, (0, 0, 1, 0))
+    neighbours = (below[:-2] + below[2:]) / 2
+    shift = torch.linalg.lstsq(below[1:-1], neighbours).solution
+    cosines = torch.linalg.eigvals(shift).real.clamp(-1, 1)
+    return torch.sort(torch.arccos(cosines) * density.reach / torch.pi).values
+
+
+def group_radii(
+    softened: Float[Tensor, " k"], counts: Float[Tensor, " k"]
+) -> Int[Tensor, " k"] | None:
+    """The group of each radius: neighbours are joined until all counts are whole numbers.
+
+    Returns:
+        None if they never are.
+    """
+    for gap in (0.0, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.06, 0.12, 0.25):
+        groups = torch.nn.functional.pad((softened.diff() > gap).long().cumsum(0), (1, 0))
+        totals = counts.new_zeros(int(groups[-1]) + 1).index_add(0, groups, counts)
+        whole = (totals - totals.round()).abs() < WHOLE
+        if bool(whole.all()) and bool((totals.round() >= 1).all()):
+            return groups
+    return None
+
+
+def _merge(
+    element: int,
+    softened: Tensor,
+    groups: Tensor,
+    inverse: Tensor,
+    scalars: Tensor,
+    first: Tensor | None,
+    density: RadialDensity,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Species, radii, counts and sums of directions of one element's shells."""
+    k = int(groups[-1]) + 1 if len(groups) else 0
+
+    def total(values: Tensor) -> Tensor:
+        return values.new_zeros(k, *values.shape[1:]).index_add(0, groups, values)
+
+    weights = scalars[element] @ inverse
+    counts = total(weights).round()
+    spread = torch.bincount(groups, minlength=k).to(softened)
+    mean = total(softened) / spread.clamp(min=1)
+    radii = density.harden(mean)
+    sums = softened.new_zeros(k, 3)
+    if first is not None:
+        sums[:, : len(first)] = total((first[:, element] @ inverse).T)
+        sums = sums * (mean / (3**0.5 * radii.clamp(min=1e-6)))[:, None]
+    return torch.full((k,), element), radii, counts.long(), sums
+
+
+def starts_of(
+    shells: Shells, n_starts: int, generator: torch.Generator
+) -> tuple[Int[Tensor, " n"], Float[Tensor, "starts n 3"]]:
+    """Species and positions: what the shells tell, and directions at random where they don't.
+
+    Atoms of one shell are given directions whose sum is the shell's, as nearly as may be.
+
+    Args:
+        shells: from `shells_of`.
+        n_starts: how many; all are the same where nothing is open.
+        generator: of the random directions.
+    """
+    owner = torch.repeat_interleave(torch.arange(len(shells.counts)), shells.counts)
+    shape = (n_starts, len(owner), 3)
+    noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+    directions = torch.nn.functional.normalize(noise, dim=2)
+    alone = (shells.counts == 1)[owner]
+    directions = torch.where(alone[:, None], shells.sums[owner], directions)
+    share = 1 / shells.counts.to(torch.float64)
+    for _ in range(20):
+        total = directions.new_zeros(n_starts, len(share), 3).index_add(1, owner, directions)
+        missing = (shells.sums - total) * share[:, None]
+        directions = torch.nn.functional.normalize(directions + missing[:, owner], dim=2)
+    return shells.species[owner], directions * shells.radii[owner][:, None]

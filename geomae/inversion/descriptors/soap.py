@@ -1,0 +1,335 @@
+"""SOAP power spectra as dscribe computes them, in PyTorch and differentiable.
+
+Same vectors for the same options (Bartók, Kondor and Csányi 2013; Himanen et al. 2020 for dscribe):
+Gaussians of width sigma on the atoms, radial functions `sum_k beta_nk r^l exp(-alpha_lk r^2)`, the
+power spectrum `pi sqrt(8 / (2l + 1)) sum_m c_nlm c_n'lm`, averaged or not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import log, pi, sqrt
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomae.data.structure import Structure
+from geomae.equivariant import spherical_harmonics
+from geomae.errors import GeomaeError
+from geomae.inversion.descriptors.base import Descriptor, as_species
+
+if TYPE_CHECKING:
+    from dscribe.descriptors import SOAP
+
+DECAY = 1e-3
+"""Value to which dscribe's radial functions decay at their radii, and Gaussians beyond r_cut."""
+
+AT_CENTRE = 1e-6
+"""An atom closer than this to a centre, in Å, is the centre's own."""
+
+KEYS = ("function", "w0", "r0", "c", "d", "m", "threshold")
+"""Of a weighting."""
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How much atoms count at their distance, as dscribe's option `weighting`.
+
+    Attributes:
+        function: 'poly', 'pow', 'exp', or None for 1.
+        w0: of the atom at the centre, if it is not the function's.
+        r0, c, d, m: parameters, as in dscribe.
+    """
+
+    function: str | None = None
+    w0: float | None = None
+    r0: float = 1.0
+    c: float = 1.0
+    d: float = 1.0
+    m: float = 1.0
+
+    def __call__(self, lengths: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        values = torch.ones_like(lengths)
+        ratio = lengths / self.r0
+        if self.function == "poly":
+            inside = (1 + 2 * ratio**3 - 3 * ratio**2).clamp(min=0)
+            values = torch.where(ratio <= 1, self.c * inside**self.m, 0.0)
+        elif self.function == "pow":
+            values = self.c / (self.d + ratio**self.m)
+        elif self.function == "exp":
+            values = self.c / (self.d + torch.exp(-ratio))
+        if self.w0 is not None:
+            values = torch.where(lengths < AT_CENTRE, self.w0, values)
+        return values
+
+
+class Soap(Descriptor):
+    """SOAP power spectra of centres in a structure, radial basis 'gto', not compressed.
+
+    Args:
+        species: elements, as atomic numbers or symbols.
+        r_cut: in Å.
+        n_max: radial functions.
+        l_max: highest degree.
+        sigma: width of the Gaussians, in Å.
+        centres: 'all' atoms, one row each; indices of some; or 'origin', for an environment
+            given by displacements from its centre.
+        average: 'off'; 'inner', of the coefficients; 'outer', of the power spectra.
+        weighting: dscribe's option of that name.
+        cell: lattice vectors as rows, in Å, of a periodic structure.
+        radial: exponents `[l, n]` and coefficients `[l, n, n]`, where they are known already.
+
+    Raises:
+        GeomaeError: an option is out of range.
+    """
+
+    def __init__(
+        self,
+        species: Sequence[int | str],
+        r_cut: float,
+        n_max: int,
+        l_max: int,
+        sigma: float = 1.0,
+        *,
+        centres: Literal["all", "origin"] | Sequence[int] = "all",
+        average: Literal["off", "inner", "outer"] = "off",
+        weighting: dict[str, Any] | None = None,
+        cell: Any = None,
+        radial: tuple[Any, Any] | None = None,
+    ):
+        self.species = as_species(species)
+        if not (r_cut > 1 and sigma > 0 and n_max >= 1 and 0 <= l_max <= 11):
+            raise GeomaeError(
+                "expected r_cut above 1 Å, sigma above 0, n_max of at least 1 and l_max within "
+                f"0 ... 11; got {r_cut}, {sigma}, {n_max} and {l_max}"
+            )
+        if average not in ("off", "inner", "outer"):
+            raise GeomaeError(f"average must be 'off', 'inner' or 'outer', not '{average}'")
+        self.r_cut, self.n_max, self.l_max, self.sigma = r_cut, n_max, l_max, sigma
+        self.average = average
+        self.centres = centres if isinstance(centres, str) else tuple(int(i) for i in centres)
+        if isinstance(self.centres, str) and self.centres not in ("all", "origin"):
+            raise GeomaeError(f"centres must be 'all', 'origin' or indices, not '{centres}'")
+        self.centre = "origin" if self.centres == "origin" else "centroid"
+        self.weighting = _weighting(weighting)
+        self.cell = None if cell is None else torch.as_tensor(np.array(cell), dtype=torch.float64)
+        alphas, betas = gto_basis(r_cut, n_max, l_max) if radial is None else radial
+        self.alphas = torch.as_tensor(np.asarray(alphas), dtype=torch.float64)
+        self.betas = torch.as_tensor(np.asarray(betas), dtype=torch.float64)
+
+    @classmethod
+    def from_dscribe(
+        cls,
+        soap: "SOAP",
+        *,
+        centres: Literal["all", "origin"] | Sequence[int] = "all",
+        cell: Any = None,
+    ) -> "Soap":
+        """The same descriptor as a dscribe `SOAP`.
+
+        Args:
+            soap: with radial basis 'gto' and no compression.
+            centres: for which it was created.
+            cell: of the periodic structure, where `soap` is periodic.
+        """
+        # dscribe keeps its options in private attributes only
+        if soap._rbf != "gto":
+            raise GeomaeError(f"SOAP must have the radial basis 'gto', not '{soap._rbf}'")
+        if soap.compression.get("mode", "off") != "off":
+            raise GeomaeError(
+                "SOAP must not be compressed; its mode is " + soap.compression["mode"]
+            )
+        if any(weight != 1 for weight in np.asarray(soap._species_weights)):
+            raise GeomaeError("SOAP with weights of species can't be inverted")
+        if soap.periodic and cell is None:
+            raise GeomaeError(
+                "this SOAP is periodic: use geomae.inversion.Soap.from_dscribe(soap, cell=...)"
+            )
+        return cls(
+            [int(z) for z in np.asarray(soap._atomic_numbers)],
+            soap._r_cut,
+            soap._n_max,
+            soap._l_max,
+            soap._sigma,
+            centres=centres,
+            average=soap.average,
+            weighting=soap._weighting or None,
+            cell=cell if soap.periodic else None,
+            radial=(soap._alphas, soap._betas),
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Soap({self.species}, r_cut={self.r_cut}, n_max={self.n_max}, l_max={self.l_max}, "
+            f"sigma={self.sigma}, centres={self.centres!r}, average={self.average!r})"
+        )
+
+    @property
+    def padding(self) -> float:
+        """How far beyond r_cut atoms still count, in Å."""
+        return self.sigma * sqrt(-2 * log(DECAY))
+
+    @cached_property
+    def features(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Degree and two channels of each value of a centre, in dscribe's order.
+
+        Channels are elements times radial functions, the latter running fastest.
+        """
+        n, k = self.n_max, len(self.species)
+        rows = [
+            (degree, i * n + first, j * n + second)
+            for i in range(k)
+            for j in range(i, k)
+            for degree in range(self.l_max + 1)
+            for first in range(n)
+            for second in range(first if i == j else 0, n)
+        ]
+        degree, first, second = torch.tensor(rows).T
+        return degree, first, second
+
+    @property
+    def n_features(self) -> int:
+        """Values of a centre."""
+        return len(self.features[0])
+
+    def shape(self, n_atoms: int) -> tuple[int, ...]:
+        if self.average != "off":
+            return (self.n_features,)
+        rows = n_atoms if self.centres == "all" else 1
+        return (rows if isinstance(self.centres, str) else len(self.centres), self.n_features)
+
+    def n_atoms_of(self, shape: tuple[int, ...]) -> int | None:
+        told = self.average == "off" and self.centres == "all" and len(shape) == 2 and shape[0] > 0
+        return shape[0] if told else None
+
+    def expectation(self) -> str:
+        if self.average == "off" and self.centres == "all":
+            return f"an array of the shape [atoms, {self.n_features}]"
+        return super().expectation()
+
+    def check(self, values: Any) -> Float[Tensor, " values"]:
+        """As of every descriptor; one row may come without its first axis."""
+        if np.ndim(values) == 1 and len(self.shape(1)) == 2 and self.shape(1)[0] == 1:
+            values = np.asarray(values)[None]
+        return super().check(values)
+
+    def evaluate(
+        self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "n 3"]
+    ) -> Float[Tensor, " values"]:
+        harmonics, radial = self.local(self.vectors(positions))
+        channels = torch.einsum("cjlr,js->cjlsr", radial, self._repeated(weights)).flatten(3)
+        coefficients = self.contract(harmonics, channels)
+        if self.average == "inner":
+            coefficients = [c.mean(0, keepdim=True) for c in coefficients]
+        grams = torch.stack([c.mT @ c for c in coefficients], 1)
+        degree, first, second = self.features
+        values = grams[:, degree, first, second] * self.prefactors[degree]
+        return (values.mean(0) if self.average == "outer" else values).flatten()
+
+    @cached_property
+    def prefactors(self) -> Float[Tensor, " degrees"]:
+        """By which dscribe multiplies each degree."""
+        degree = torch.arange(self.l_max + 1, dtype=torch.float64)
+        return pi * (8 / (2 * degree + 1)).sqrt()
+
+    def contract(
+        self, harmonics: Float[Tensor, "c j m"], channels: Float[Tensor, "c j l q"]
+    ) -> list[Tensor]:
+        """Coefficients `[c, 2l + 1, q]` of each degree: sums of harmonics times channels."""
+        blocks = harmonics.split([2 * degree + 1 for degree in range(self.l_max + 1)], -1)
+        return [block.mT @ channels[:, :, degree] for degree, block in enumerate(blocks)]
+
+    def vectors(self, positions: Float[Tensor, "n 3"]) -> Float[Tensor, "c j 3"]:
+        """From each centre to each atom and its images, in Å."""
+        if self.centres == "all":
+            centres = positions
+        elif self.centres == "origin":
+            centres = positions.new_zeros(1, 3)
+        else:
+            centres = positions[list(self.centres)]
+        images = positions
+        if self.cell is not None:
+            moves = self.shifts @ self.cell.to(positions)
+            images = (positions + moves[:, None]).flatten(0, 1)
+        return images - centres[:, None]
+
+    @cached_property
+    def shifts(self) -> Float[Tensor, "images 3"]:
+        """Lattice vectors, in units of the cell's, to all images that can be within reach.
+
+        Enough for atoms within one cell of each other along each lattice vector.
+        """
+        assert self.cell is not None
+        heights = 1 / torch.linalg.inv(self.cell).norm(dim=0)
+        steps = torch.ceil((self.r_cut + self.padding) / heights).long() + 1
+        axes = [torch.arange(-int(s), int(s) + 1, dtype=torch.float64) for s in steps]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+
+    def _repeated(self, weights: Tensor) -> Tensor:
+        if self.cell is None:
+            return weights
+        return weights.expand(len(self.shifts), -1, -1).flatten(0, 1)
+
+    def local(
+        self, vectors: Float[Tensor, "*batch 3"]
+    ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch l r"]]:
+        """Solid harmonics and radial functions of atoms at vectors from a centre."""
+        squares = vectors.square().sum(-1)
+        eta = 1 / (2 * self.sigma**2)
+        total = self.alphas + eta
+        degree = torch.arange(self.l_max + 1, dtype=vectors.dtype)[:, None]
+        scale = (pi / total) ** 1.5 * (eta / total) ** degree / sqrt(4 * pi)
+        gaussians = scale * torch.exp(-self.alphas * eta / total * squares[..., None, None])
+        radial = torch.einsum("...lk,lnk->...ln", gaussians, self.betas)
+        # the root has no derivative at 0, where an atom is its own centre
+        lengths = torch.where(squares > 0, squares, 1.0).sqrt() * (squares > 0)
+        counted = self.weighting(lengths) * (lengths <= self.r_cut + self.padding)
+        harmonics = spherical_harmonics(self.l_max, vectors, normalize=False)
+        return harmonics, radial * counted[..., None, None]
+
+    def of(self, structure: Structure) -> Float[Tensor, "*shape"]:
+        """Values of a structure, with its own cell where it has one."""
+        if structure.get("cell") is not None and self.cell is None and structure.periodic:
+            raise GeomaeError("the structure is periodic: give the descriptor its cell")
+        return super().of(structure)
+
+
+def gto_basis(
+    r_cut: float, n_max: int, l_max: int
+) -> tuple[Float[Tensor, "l n"], Float[Tensor, "l n n"]]:
+    """Exponents and coefficients of dscribe's radial functions, orthonormal by Löwdin's method.
+
+    Exponents are such that `r^l exp(-alpha r^2)` falls to 1e-3 at radii evenly spaced from
+    1 Å to r_cut.
+
+    Raises:
+        GeomaeError: the functions are too many to be told apart in float64.
+    """
+    from scipy.special import gamma
+
+    radii = np.linspace(1, r_cut, n_max)
+    alphas = np.stack([-np.log(DECAY / radii**degree) / radii**2 for degree in range(l_max + 1)])
+    betas = []
+    for degree, row in enumerate(alphas):
+        overlap = 0.5 * gamma(degree + 1.5) * (row[:, None] + row) ** (-degree - 1.5)
+        values, vectors = np.linalg.eigh(overlap)
+        if values.min() <= 0:
+            raise GeomaeError(
+                f"n_max={n_max} radial functions within {r_cut} Å can't be told apart"
+            )
+        betas.append((vectors / np.sqrt(values)) @ vectors.T)
+    return torch.as_tensor(alphas), torch.as_tensor(np.stack(betas))
+
+
+def _weighting(options: dict[str, Any] | None) -> Weighting:
+    given = dict(options or {})
+    strange = sorted(set(given) - set(KEYS))
+    if strange:
+        raise GeomaeError(f"a weighting has the keys {', '.join(KEYS)}, not {', '.join(strange)}")
+    given.pop("threshold", None)
+    if given.get("function") not in (None, "poly", "pow", "exp"):
+        raise GeomaeError(f"weighting is by 'poly', 'pow' or 'exp', not '{given['function']}'")
+    return Weighting(**{key: value for key, value in given.items() if value is not None})

@@ -1,0 +1,101 @@
+"""Fitting positions to Gram matrices, in the few directions of channel space that matter."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.func import jacfwd, vmap
+
+from geomae.equivariant import spherical_harmonics
+from geomae.inversion.descriptors.density import RadialDensity
+
+
+class GramFit:
+    """The power spectrum between all channels, seen in the span of the target's own channels.
+
+    A structure whose power spectrum is the target's has coefficients in that span, which has at
+    most one dimension an atom. So the fit has far fewer values than the descriptor; whether what
+    it finds lies in the span must be seen from the descriptor itself, afterwards. Derivatives
+    are closed: an atom's coefficients depend on its own position alone.
+
+    Args:
+        grams: target of each degree.
+        density: whose coefficients they are of.
+        floor: relative eigenvalue below which a direction doesn't matter.
+    """
+
+    def __init__(
+        self,
+        grams: Float[Tensor, "degrees c c"],
+        density: RadialDensity,
+        *,
+        floor: float = 1e-13,
+    ):
+        self.density = density
+        values, vectors = torch.linalg.eigh(grams.sum(0))
+        span = vectors[:, values > floor * values[-1]]
+        self.span = span.unflatten(0, (len(density._numbers), density.n_radial))
+        self.first, self.second = torch.triu_indices(span.shape[1], span.shape[1])
+        self.scale = torch.where(self.first == self.second, 1.0, 2.0**0.5).to(grams)
+        self.target = self._pack(span.T @ grams @ span)
+        degree = torch.arange(density.lmax + 1)
+        self.owner = torch.nn.functional.one_hot(torch.repeat_interleave(degree, 2 * degree + 1))
+        self.owner = self.owner.to(grams)
+
+    def values(
+        self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "n 3"]
+    ) -> Float[Tensor, " f"]:
+        """What is fitted, of one structure."""
+        return self._grams(*self._atoms(weights[None], positions[None])[:2])[0].flatten()
+
+    def jacobian(
+        self, weights: Float[Tensor, "k n s"], positions: Float[Tensor, "k n 3"]
+    ) -> tuple[Float[Tensor, "k f"], Float[Tensor, "k f n 3"]]:
+        """Values of a batch, and their derivatives."""
+        harmonics, radial, d_harmonics, d_radial = self._atoms(weights, positions)
+        coefficients = torch.einsum("knm,knq->kmq", harmonics, radial)
+        along = torch.einsum("knm,kmq,ml->knlq", harmonics, coefficients, self.owner)
+        d_along = torch.einsum("knma,kmq,ml->knalq", d_harmonics, coefficients, self.owner)
+        half = torch.einsum("knp,knalq->klpqna", radial, d_along)
+        half = half + torch.einsum("knpa,knlq->klpqna", d_radial, along)
+        pairs = half[:, :, self.first, self.second] + half[:, :, self.second, self.first]
+        slopes = (pairs * self.scale[:, None, None]).flatten(1, 2)
+        if self.density.centre == "centroid":
+            slopes = slopes - slopes.mean(2, keepdim=True)
+        return self._grams(harmonics, radial).flatten(1), slopes
+
+    def _atoms(self, weights: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Harmonics and channels of each atom, and their derivatives by its position."""
+        centred = positions
+        if self.density.centre == "centroid":
+            centred = positions - positions.mean(1, keepdim=True)
+        (d_harmonics, d_radial), (harmonics, radial) = vmap(jacfwd(self._of_place, has_aux=True))(
+            centred.flatten(0, 1)
+        )
+        shape = centred.shape[:2]
+        harmonics, radial = harmonics.unflatten(0, shape), radial.unflatten(0, shape)
+        d_harmonics, d_radial = d_harmonics.unflatten(0, shape), d_radial.unflatten(0, shape)
+        mixing = torch.einsum("kns,srq->knrq", weights, self.span)
+        return (
+            harmonics,
+            torch.einsum("knr,knrq->knq", radial, mixing),
+            d_harmonics,
+            torch.einsum("knra,knrq->knqa", d_radial, mixing),
+        )
+
+    def _of_place(self, place: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        softened = (place.square().sum() + self.density.softening**2).sqrt()
+        direction = place / softened
+        both = (
+            spherical_harmonics(self.density.lmax, direction, normalize=False),
+            self.density.radial(softened),
+        )
+        return both, both
+
+    def _grams(self, harmonics: Tensor, radial: Tensor) -> Tensor:
+        coefficients = torch.einsum("knm,knq->kmq", harmonics, radial)
+        blocks = coefficients.split([2 * d + 1 for d in range(self.density.lmax + 1)], 1)
+        return self._pack(torch.stack([block.mT @ block for block in blocks], 1), flat=False)
+
+    def _pack(self, grams: Tensor, *, flat: bool = True) -> Tensor:
+        packed = grams[..., self.first, self.second] * self.scale
+        return packed.flatten() if flat else packed

@@ -1,0 +1,317 @@
+"""From invariant values back to the structures that have them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomae.data.structure import Structure
+from geomae.errors import GeomaeError
+from geomae.inversion.alignment import align
+from geomae.inversion.descriptors import as_descriptor
+from geomae.inversion.descriptors.base import Descriptor, as_species, names
+from geomae.inversion.frames import frame_of, orient
+from geomae.inversion.refine import exact_jacobian, refine
+from geomae.inversion.results import (
+    AmbiguousInversion,
+    Inversion,
+    NoInversion,
+    UniqueInversion,
+)
+from geomae.inversion.starts import Problem, Proposer, Starts, at_random, by_algebra, by_distances
+
+DISTINCT = 1e-2
+"""Solutions that differ by more, as RMSD in Å, are different structures."""
+
+CONFIRMED = 6
+"""Starts that must have led to known solutions, since the last new one, to end the search."""
+
+FLAT = 1e-7
+"""Singular values of the Jacobian below this, relative to the largest, count as zero."""
+
+
+def invert(
+    descriptor: Any,
+    values: Any,
+    *,
+    species: Sequence[int | str] | None = None,
+    n_atoms: int | None = None,
+    frame: Any = None,
+    n_solutions: int = 4,
+    seed: int = 0,
+    tolerance: float = 1e-8,
+    n_starts: int = 256,
+    starts: Proposer | None = None,
+) -> Inversion:
+    """All structures that have given values, as far as starts lead to them.
+
+    Algebra gives the start where it can, then random structures do; each is refined to
+    rounding against the descriptor. The search goes on after a solution is found, to see whether
+    there is another, unless algebra left nothing to chance.
+
+    Args:
+        descriptor: a `Descriptor`, or a dscribe `SOAP` as it is.
+        values: as the descriptor gives them.
+        species: element of each atom (atomic numbers or symbols, in any order), if known.
+        n_atoms: number of atoms, if known; many values tell it themselves.
+        frame: vectors that turn with the structure, as `frame_of` gives them; solutions are
+            turned so that theirs are these.
+        n_solutions: stop when so many different ones were found.
+        seed: of what is random.
+        tolerance: largest relative residual of a solution.
+        n_starts: to refine, at most about so many.
+        starts: what proposes structures before algebra and chance do, such as a trained network.
+
+    Returns:
+        A `UniqueInversion`, `AmbiguousInversion` or `NoInversion`.
+
+    Raises:
+        GeomaeError: the values can't be the descriptor's (length, shape, NaN), an element is
+            unknown to it, or too little is known of the composition.
+    """
+    if not (tolerance > 0 and n_solutions >= 1 and n_starts >= 1):
+        raise GeomaeError(
+            "tolerance must be above 0, n_solutions and n_starts at least 1; got "
+            f"{tolerance}, {n_solutions} and {n_starts}"
+        )
+    problem = pose(descriptor, values, species=species, n_atoms=n_atoms, frame=frame)
+    search = _Search(problem, n_solutions, tolerance, n_starts, seed)
+    routes = [route for route in (starts, by_algebra, by_distances, at_random) if route is not None]
+    for number, route in enumerate(routes):
+        if search.run(route, last=number == len(routes) - 1):
+            break
+    return search.result()
+
+
+def pose(
+    descriptor: Any,
+    values: Any,
+    *,
+    species: Sequence[int | str] | None = None,
+    n_atoms: int | None = None,
+    frame: Any = None,
+) -> Problem:
+    """The problem, after a check of everything that was given. Arguments as of `invert`."""
+    known = as_descriptor(descriptor, values, n_atoms=len(species) if species else n_atoms)
+    row = known.check(values)
+    numbers = None
+    if species is not None:
+        single = [as_species([item])[0] for item in species]
+        numbers = torch.tensor(single)
+        known.weights(numbers)
+        if n_atoms is not None and n_atoms != len(numbers):
+            raise GeomaeError(f"species are those of {len(numbers)} atoms, not of {n_atoms}")
+        n_atoms = len(numbers)
+    told = known.n_atoms_of(tuple(np.shape(values)))
+    if told is not None and n_atoms is not None and told != n_atoms:
+        raise GeomaeError(
+            f"the values are those of {told} atoms, not of {n_atoms}: expected the shape "
+            f"{list(known.shape(n_atoms))}"
+        )
+    if n_atoms is not None and n_atoms < 1:
+        raise GeomaeError(f"n_atoms must be at least 1, not {n_atoms}")
+    vectors = None
+    if frame is not None:
+        vectors = torch.as_tensor(np.asarray(frame, dtype=np.float64))
+        expected = (3 * len(known.species), 3)
+        if tuple(vectors.shape) != expected or not bool(torch.isfinite(vectors).all()):
+            raise GeomaeError(
+                f"a frame has the shape {list(expected)}, three vectors for each of "
+                f"{names(known.species)}, all finite; got {list(vectors.shape)}"
+            )
+    return Problem(known, row, numbers, n_atoms or told, vectors)
+
+
+class _Search:
+    """Refines starts until there are solutions enough, or no starts left."""
+
+    def __init__(
+        self, problem: Problem, n_solutions: int, tolerance: float, n_starts: int, seed: int
+    ):
+        self.problem, self.n_solutions, self.tolerance = problem, n_solutions, tolerance
+        self.left, self.tried = n_starts, 0
+        self.generator = torch.Generator().manual_seed(seed)
+        self.solutions: list[Structure] = []
+        self.hits = 0
+        self.nearest: Structure | None = None
+        self.messages: list[str] = []
+
+    def run(self, route: Proposer, *, last: bool) -> bool:
+        """Refine what a route proposes; whether the search is over."""
+        try:
+            for starts in route(self.problem, self.left, self.generator):
+                if not self.problem.fits(starts.numbers):
+                    continue
+                self._refine(starts)
+                done = len(self.solutions) >= self.n_solutions or self.left <= 0
+                sure = starts.certain or self.hits >= CONFIRMED
+                if done or (sure and self.solutions):
+                    return True
+        except GeomaeError as error:
+            # chance comes last: where nothing can be tried at random, what was found stands
+            if not last or self.nearest is None:
+                raise
+            self.messages.append(f"no random starts: {error}")
+        return bool(self.solutions) and not last
+
+    def _refine(self, starts: Starts) -> None:
+        descriptor, target = self.problem.descriptor, self.problem.values
+        weights = descriptor.weights(starts.numbers)
+        many = weights.expand(len(starts.positions), -1, -1)
+        fit = starts.fit
+        found = refine(
+            fit.values if fit else descriptor.evaluate,
+            fit.target if fit else target,
+            many,
+            starts.positions,
+            enough=None if self.n_solutions > 1 else 1,
+            tolerance=self.tolerance / 100,
+            jacobian=fit.jacobian if fit else None,
+        )
+        self.tried += len(starts.positions)
+        self.left -= len(starts.positions)
+        for index in torch.argsort(found.residual).tolist():
+            self._consider(starts, weights, found.positions[index], float(found.residual[index]))
+
+    def _consider(self, starts: Starts, weights: Tensor, place: Tensor, rough: float) -> None:
+        """Add a refined structure if it is a new solution; remember the nearest."""
+        best = float("inf") if self.nearest is None else float(self.nearest.residual)
+        if rough > max(1e3 * self.tolerance, best) or not bool(torch.isfinite(place).all()):
+            return
+        made = self._made(starts, weights, place)
+        if made.residual > self.tolerance and starts.fit and rough <= self.tolerance:
+            polished = self._polish(weights, made.positions)
+            made = min(made, self._made(starts, weights, polished), key=lambda s: s.residual)
+        if made.residual < best:
+            self.nearest = made
+        if made.residual > self.tolerance or not made.framed:
+            return
+        for known in self.solutions:
+            if self._same(known, made):
+                if made.residual < known.residual:
+                    self.solutions[self.solutions.index(known)] = made
+                self.hits += 1
+                return
+        self.solutions.append(made)
+        self.hits = 1
+
+    def _polish(self, weights: Tensor, place: Tensor) -> Tensor:
+        """Refined against the whole descriptor."""
+        problem = self.problem
+        return refine(
+            problem.descriptor.evaluate, problem.values, weights[None], place[None], steps=30
+        ).positions[0]
+
+    def _made(self, starts: Starts, weights: Tensor, place: Tensor) -> Structure:
+        """The structure, in the better of its two hands, turned into the frame."""
+        descriptor = self.problem.descriptor
+        if descriptor.centre == "centroid":
+            place = place - place.mean(0)
+        hands = [place, -place] if descriptor.handed else [place]
+        residuals = [self._residual(weights, hand) for hand in hands]
+        better = int(np.argmin(residuals))
+        place, residual = hands[better], residuals[better]
+        structure = Structure(starts.numbers, place, residual=residual, route=starts.route)
+        both = max(residuals) <= max(self.tolerance, 3 * residual)
+        structure.mirror = "told apart" if descriptor.handed and not both else "not told apart"
+        structure.oriented, structure.framed = False, True
+        if self.problem.frame is not None:
+            free = structure.mirror != "told apart"
+            turned = orient(weights, place, self.problem.frame, improper=free)
+            structure.positions = turned.positions
+            structure.oriented = turned.complete
+            structure.framed = turned.mismatch <= max(1e-6, 100 * self.tolerance)
+            if turned.settles_hand and free:
+                structure.mirror = "told apart"
+        return structure
+
+    def _residual(self, weights: Tensor, place: Tensor) -> float:
+        target = self.problem.values
+        gap = self.problem.descriptor.evaluate(weights, place) - target
+        return float(gap.norm() / target.norm().clamp(min=torch.finfo(target.dtype).tiny))
+
+    def _same(self, known: Structure, other: Structure) -> bool:
+        if sorted(known.numbers.tolist()) != sorted(other.numbers.tolist()):
+            return False
+        mirror = "not told apart" in (known.mirror, other.mirror)
+        centre = self.problem.descriptor.centre
+        return align(known, other, mirror=mirror, centre=centre).rmsd < DISTINCT
+
+    def result(self) -> Inversion:
+        """What was found, best first."""
+        found = sorted(self.solutions, key=lambda s: float(s.residual))
+        for solution in found:
+            if solution.mirror == "not told apart" and self._is_achiral(solution):
+                solution.mirror = "the same"
+        nearest = found[0] if found else self.nearest
+        kind = UniqueInversion if len(found) == 1 else AmbiguousInversion
+        return (kind if found else NoInversion)(
+            solutions=found,
+            nearest=nearest,
+            tolerance=self.tolerance,
+            rmsd=self._table(found),
+            null_space=self._null_space(nearest),
+            n_starts=self.tried,
+            route="none" if nearest is None else nearest.route,
+            messages=self.messages,
+        )
+
+    def _is_achiral(self, structure: Structure) -> bool:
+        other = Structure(structure.numbers, -structure.positions)
+        return align(structure, other, centre=self.problem.descriptor.centre).rmsd < DISTINCT
+
+    def _table(self, found: list[Structure]) -> Float[Tensor, "k k"]:
+        table = torch.zeros(len(found), len(found), dtype=torch.float64)
+        for i, one in enumerate(found):
+            for j, other in enumerate(found[:i]):
+                table[i, j] = table[j, i] = _distance(one, other, self.problem.descriptor)
+        return table
+
+    def _null_space(self, structure: Structure | None) -> Float[Tensor, "d n 3"]:
+        if structure is None:
+            return torch.zeros(0, 0, 3, dtype=torch.float64)
+        return null_space(self.problem.descriptor, structure)
+
+
+def _distance(one: Structure, other: Structure, descriptor: Descriptor) -> float:
+    """Infinite for different compositions."""
+    if sorted(one.numbers.tolist()) != sorted(other.numbers.tolist()):
+        return float("inf")
+    mirror = "not told apart" in (one.mirror, other.mirror)
+    return align(one, other, mirror=mirror, centre=descriptor.centre).rmsd
+
+
+def null_space(descriptor: Descriptor, structure: Structure) -> Float[Tensor, "d n 3"]:
+    """Motions that change no value to first order, beside those of the structure as a whole.
+
+    A symmetric structure has some though nothing else shares its values: what a mirror plane
+    sends to its negative changes invariants at second order only.
+    """
+    weights, place = descriptor.weights(structure.numbers), structure.positions
+    _, slopes = exact_jacobian(descriptor.evaluate)(weights[None], place[None])
+    flat = slopes[0].flatten(1)
+    whole = _rigid_motions(place, translations=descriptor.centre == "centroid")
+    normal = flat.T @ flat
+    scale = normal.diagonal().sum().clamp(min=torch.finfo(place.dtype).tiny)
+    values, vectors = torch.linalg.eigh(normal + scale * whole.T @ whole)
+    # eigenvalues are squares of singular values, so exact zeros come out as rounding
+    free = vectors[:, values <= max(FLAT**2, 1e-14) * values[-1]]
+    return free.T.unflatten(1, (-1, 3))
+
+
+def _rigid_motions(positions: Tensor, *, translations: bool) -> Float[Tensor, "d p"]:
+    """Orthonormal rotations about the centre, and translations."""
+    centred = positions - positions.mean(0) if translations else positions
+    axes = torch.eye(3, dtype=positions.dtype)
+    motions = [torch.linalg.cross(axis.expand_as(centred), centred) for axis in axes]
+    if translations:
+        motions += [axis.expand_as(centred) for axis in axes]
+    flat = torch.stack([motion.flatten() for motion in motions])
+    _, sizes, basis = torch.linalg.svd(flat, full_matrices=False)
+    return basis[sizes > 1e-8 * sizes[0].clamp(min=1e-30)]
+
+
+__all__ = ["frame_of", "invert", "null_space", "pose"]

@@ -1,0 +1,212 @@
+"""Where refinement starts: structures proposed by algebra, by a model, or at random."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from math import comb
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geomae.errors import GeomaeError
+from geomae.inversion.algebra import shells_of, starts_of
+from geomae.inversion.descriptors.base import Descriptor, names
+from geomae.inversion.descriptors.soap import Soap
+from geomae.inversion.descriptors.spectra import PowerSpectrum, Together
+from geomae.inversion.gram_fit import GramFit
+from geomae.inversion.soap_fit import SoapFit, species_of_rows
+from geomae.inversion.soap_starts import directions_about_one, whole_from_one
+
+MOST_COMPOSITIONS = 400
+"""Compositions that are searched where none is given."""
+
+ATOM_VOLUME = 9.0
+"""Å^3 an atom, of random starts."""
+
+
+@runtime_checkable
+class Fit(Protocol):
+    """Fewer values than the descriptor's, which the right structure has as well, and quickly."""
+
+    target: Tensor
+
+    def values(self, weights: Tensor, positions: Tensor) -> Tensor:
+        """Of one structure, `[f]`."""
+        ...
+
+    def jacobian(self, weights: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a batch, `[k, f]`, with derivatives `[k, f, n, 3]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be inverted.
+
+    Attributes:
+        descriptor: of the values.
+        values: in a row.
+        numbers: atomic numbers of the structure, if known.
+        n_atoms: number of its atoms, if known.
+        frame: vectors `[3 species, 3]` that turn with the structure, if given.
+    """
+
+    descriptor: Descriptor
+    values: Float[Tensor, " values"]
+    numbers: Int[Tensor, " n"] | None = None
+    n_atoms: int | None = None
+    frame: Float[Tensor, "k 3"] | None = None
+
+    def fits(self, numbers: Int[Tensor, " n"]) -> bool:
+        """Whether a composition agrees with what is known."""
+        if self.numbers is not None:
+            return sorted(self.numbers.tolist()) == sorted(numbers.tolist())
+        return self.n_atoms is None or self.n_atoms == len(numbers)
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Structures of one composition from which to refine.
+
+    Attributes:
+        numbers: atomic numbers, `[n]`.
+        positions: `[k, n, 3]` in Å.
+        route: where they come from.
+        fit: a smaller set of values to refine against; None for the descriptor's own.
+        certain: nothing was left to chance, so that more such starts would be the same.
+    """
+
+    numbers: Int[Tensor, " n"]
+    positions: Float[Tensor, "k n 3"]
+    route: str
+    fit: Fit | None = None
+    certain: bool = False
+
+
+Proposer = Callable[[Problem, int, torch.Generator], Iterator[Starts]]
+"""Batches of starts for a problem, about so many in all, the most promising first. A network that
+draws structures from invariants is one of these."""
+
+
+def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
+    """What Gram matrices tell: radii and counts, and directions of atoms alone at their radius."""
+    found = power_part(problem)
+    if found is None:
+        return
+    spectrum, values = found
+    if spectrum.pairs != "all" or spectrum.density.envelope or spectrum.density.lmax < 1:
+        return
+    grams = spectrum.grams(values)
+    shells = shells_of(grams, spectrum.density)
+    if shells is None or not shells.n_atoms:
+        return
+    known = torch.tensor(spectrum.species)
+    fit, given = GramFit(grams, spectrum.density), 0
+    for batch in (1,) if not shells.n_open else (8, 16, 32, 64, 128, 256):
+        owner, positions = starts_of(shells, batch, generator)
+        numbers = known[owner]
+        if not problem.fits(numbers) or given >= n:
+            return
+        given += batch
+        yield Starts(numbers, positions, "algebra", fit, certain=not shells.n_open)
+
+
+def by_distances(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
+    """What SOAP vectors tell of distances, with directions at random about one centre."""
+    soap = problem.descriptor
+    if not isinstance(soap, Soap) or soap.average != "off" or soap.cell is not None:
+        return
+    if soap.centres == "all":
+        batches = whole_from_one(soap, problem.values, n, generator)
+    elif soap.centres == "origin" or soap.centres == (0,):
+        batches = directions_about_one(soap, problem.values, n, generator)
+    else:
+        return
+    for numbers, positions, fit in batches:
+        if not problem.fits(numbers):
+            return
+        yield Starts(numbers, positions, "distances", fit)
+
+
+def at_random(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
+    """Atoms spread over a ball of the usual density, of all compositions that may be.
+
+    Raises:
+        GeomaeError: too little is known of the composition to try them all.
+    """
+    candidates, fit = compositions(problem), fit_of(problem)
+    batch = max(4, min(32, n // len(candidates)))
+    rounds = max(1, n // (batch * len(candidates)))
+    for _ in range(rounds):
+        for numbers in candidates:
+            yield Starts(numbers, ball(len(numbers), batch, generator), "random", fit)
+
+
+def fit_of(problem: Problem) -> Fit | None:
+    """A quicker equivalent of the descriptor, where there is one."""
+    descriptor = problem.descriptor
+    if isinstance(descriptor, Soap) and descriptor.average != "inner":
+        return SoapFit(descriptor, problem.values)
+    if isinstance(descriptor, PowerSpectrum) and descriptor.pairs == "all":
+        return GramFit(descriptor.grams(problem.values), descriptor.density)
+    return None
+
+
+def compositions(problem: Problem) -> list[Int[Tensor, " n"]]:
+    """Atomic numbers of every composition that agrees with what is known.
+
+    SOAP vectors of all atoms tell the element of each, in the order of the rows.
+    """
+    descriptor = problem.descriptor
+    if isinstance(descriptor, Soap) and descriptor.centres == "all":
+        numbers = species_of_rows(descriptor, problem.values)
+        if numbers is not None and problem.fits(numbers):
+            return [numbers]
+    if problem.numbers is not None:
+        return [problem.numbers]
+    species = problem.descriptor.species
+    if problem.n_atoms is None:
+        raise GeomaeError(
+            "neither the values nor the algebra tell the number of atoms: give `n_atoms` or "
+            "`species`"
+        )
+    count = comb(problem.n_atoms + len(species) - 1, problem.n_atoms)
+    if count > MOST_COMPOSITIONS:
+        raise GeomaeError(
+            f"{problem.n_atoms} atoms of {names(species)} make {count} compositions, more than "
+            f"the {MOST_COMPOSITIONS} that are searched: give `species`"
+        )
+    return [
+        torch.tensor(numbers) for numbers in combinations_with_replacement(species, problem.n_atoms)
+    ]
+
+
+def ball(n: int, k: int, generator: torch.Generator) -> Float[Tensor, "k n 3"]:
+    """Points spread evenly in a ball that such a structure would fill, none upon another."""
+    radius = (3 * ATOM_VOLUME * n / (4 * torch.pi)) ** (1 / 3)
+    directions = torch.randn(k, n, 3, generator=generator, dtype=torch.float64)
+    directions = torch.nn.functional.normalize(directions, dim=2)
+    shares = torch.rand(k, n, 1, generator=generator, dtype=torch.float64)
+    points = radius * directions * shares ** (1 / 3)
+    for _ in range(10):
+        gaps = points[:, :, None] - points[:, None]
+        lengths = gaps.norm(dim=3, keepdim=True).clamp(min=1e-6)
+        push = (1.0 - lengths).clamp(min=0) * gaps / lengths / 2
+        points = points + push.sum(2)
+    return points
+
+
+def power_part(problem: Problem) -> tuple[PowerSpectrum, Tensor] | None:
+    """The power spectrum in a descriptor, and its values."""
+    descriptor = problem.descriptor
+    if isinstance(descriptor, PowerSpectrum):
+        return descriptor, problem.values
+    if isinstance(descriptor, Together):
+        for part, values in zip(
+            descriptor.parts, descriptor.split(problem.values, problem.n_atoms or 1), strict=True
+        ):
+            if isinstance(part, PowerSpectrum):
+                return part, values
+    return None

@@ -1,0 +1,83 @@
+"""Radii, counts and directions from Gram matrices, and the fit that ends in them."""
+
+import pytest
+import torch
+
+from geomae.data import Structure
+from geomae.inversion import PowerSpectrum, RadialDensity
+from geomae.inversion.algebra import factors, shells_of, softened_radii, starts_of
+from geomae.inversion.gram_fit import GramFit
+from geomae.inversion.refine import exact_jacobian, refine
+
+ELEMENTS = (1, 6, 8)
+
+
+def grams_of(structure: Structure, density: RadialDensity) -> torch.Tensor:
+    spectrum = PowerSpectrum(density)
+    return spectrum.grams(spectrum.of(structure).flatten())
+
+
+def test_factors_have_the_gram_matrices(ethanol):
+    grams = grams_of(ethanol, RadialDensity(ELEMENTS, 12, 4))
+    for degree, (rows, gram) in enumerate(zip(factors(grams), grams, strict=True)):
+        assert len(rows) <= 2 * degree + 1
+        assert float((rows.T @ rows - gram).abs().max()) < 1e-10 * float(gram.abs().max())
+
+
+@pytest.mark.parametrize("gap", [0.3, 1e-2, 1e-4])
+def test_radii_are_told_apart_however_close(gap):
+    density = RadialDensity((1,), 16, 2)
+    radii = torch.tensor([1.0, 1.0 + gap, 2.5], dtype=torch.float64)
+    rows = density.radial(density.soften(radii))
+    found = density.harden(softened_radii(rows, density, 1e-12))
+    assert float((found - radii).abs().max()) < 1e-6
+
+
+def test_algebra_alone_gives_a_molecule_without_symmetry(ethanol):
+    density = RadialDensity(ELEMENTS, 24, 3)
+    shells = shells_of(grams_of(ethanol, density), density)
+    assert shells is not None and shells.n_open == 0 and shells.n_atoms == 9
+    place = shells.sums * shells.radii[:, None]
+    numbers = torch.tensor(ELEMENTS)[shells.species]
+    order, own = torch.argsort(numbers), torch.argsort(ethanol.numbers)
+    assert torch.equal(numbers[order], ethanol.numbers[own])
+    centred = ethanol.positions - ethanol.positions.mean(0)
+    distances = torch.pdist(centred).sort().values
+    assert float((torch.pdist(place).sort().values - distances).abs().max()) < 1e-5
+
+
+def test_atoms_at_one_radius_make_a_shell_with_their_sum():
+    square = [[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    density = RadialDensity((1,), 8, 2, centre="origin")
+    shells = shells_of(grams_of(Structure([1] * 4, square), density), density)
+    assert shells.counts.tolist() == [4] and shells.n_open == 4
+    assert float(shells.sums.norm()) == pytest.approx(2**0.5, abs=1e-9)
+
+
+def test_no_room_for_the_atoms_is_said(ethanol):
+    density = RadialDensity(ELEMENTS, 4, 3)
+    assert shells_of(grams_of(ethanol, density), density) is None
+
+
+def test_the_fit_has_right_derivatives(ethanol, generator):
+    density = RadialDensity(ELEMENTS, 8, 3)
+    fit = GramFit(grams_of(ethanol, density), density)
+    weights = PowerSpectrum(density).weights(ethanol.numbers).expand(2, -1, -1)
+    noise = torch.randn(2, 9, 3, generator=generator, dtype=torch.float64)
+    places = ethanol.positions + 0.2 * noise
+    found, slopes = fit.jacobian(weights, places)
+    again, wanted = exact_jacobian(fit.values)(weights, places)
+    assert torch.allclose(found, again, atol=1e-11)
+    assert torch.allclose(slopes, wanted, atol=1e-11)
+    assert torch.allclose(fit.values(weights[0], ethanol.positions), fit.target, atol=1e-11)
+
+
+def test_refinement_ends_in_rounding(ethanol, generator):
+    density = RadialDensity(ELEMENTS, 24, 3)
+    fit = GramFit(grams_of(ethanol, density), density)
+    shells = shells_of(grams_of(ethanol, density), density)
+    owner, starts = starts_of(shells, 1, generator)
+    weights = torch.nn.functional.one_hot(owner, 3).double()[None]
+    noise = torch.randn(starts.shape, generator=generator, dtype=torch.float64)
+    ended = refine(fit.values, fit.target, weights, starts + 0.03 * noise, jacobian=fit.jacobian)
+    assert float(ended.residual[0]) < 1e-13

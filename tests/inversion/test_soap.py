@@ -1,0 +1,135 @@
+"""SOAP vectors are dscribe's."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk, molecule
+
+from geomae.errors import GeomaeError
+from geomae.inversion import Soap, align, invert
+from geomae.inversion.refine import exact_jacobian
+from geomae.inversion.soap_fit import SoapFit, species_of_rows
+
+dscribe = pytest.importorskip("dscribe.descriptors")
+
+BASE = {"species": ["H", "C", "O"], "r_cut": 5.0, "n_max": 6, "l_max": 5, "sigma": 0.5}
+OPTIONS = {
+    "plain": {},
+    "narrow": {"sigma": 0.3, "r_cut": 2.0},
+    "many": {"n_max": 9, "l_max": 8},
+    "inner": {"average": "inner"},
+    "outer": {"average": "outer"},
+    "poly": {"weighting": {"function": "poly", "r0": 5.0, "c": 1.0, "m": 2.0}},
+    "pow": {"weighting": {"function": "pow", "r0": 2.0, "c": 1.0, "d": 1.0, "m": 4.0}},
+    "exp": {"weighting": {"function": "exp", "r0": 2.0, "c": 1.0, "d": 1.0}},
+    "hidden centre": {"weighting": {"w0": 0.0}},
+}
+
+
+@pytest.fixture(scope="module")
+def atoms():
+    rattled = molecule("CH3CH2OH")
+    rattled.rattle(0.05, seed=0)
+    return rattled
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_vectors_are_those_of_dscribe(name, atoms):
+    options = {**BASE, **OPTIONS[name]}
+    theirs = dscribe.SOAP(**options)
+    wanted = theirs.create(atoms)
+    taken = Soap.from_dscribe(theirs)(atoms.numbers, atoms.positions).numpy()
+    assert taken.shape == wanted.shape
+    assert np.abs(taken - wanted).max() < 1e-10 * np.abs(wanted).max()
+    made = Soap(**options)(atoms.numbers, atoms.positions).numpy()
+    assert np.abs(made - wanted).max() < 1e-8 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [([2], (2,)), ([0, 4], (0, 4)), ([[0.0, 0.0, 0.0]], "origin")]
+)
+def test_centres_are_those_of_dscribe(theirs, ours, atoms):
+    soap = dscribe.SOAP(**BASE)
+    wanted = soap.create(atoms, centers=theirs)
+    found = Soap.from_dscribe(soap, centres=ours)(atoms.numbers, atoms.positions).numpy()
+    assert np.abs(found - wanted).max() < 1e-10 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("average", ["off", "inner", "outer"])
+def test_crystals_have_those_of_dscribe(average):
+    crystal = bulk("NaCl", "rocksalt", 5.6)
+    crystal.rattle(0.1, seed=1)
+    soap = dscribe.SOAP(
+        species=["Na", "Cl"],
+        r_cut=4.0,
+        n_max=4,
+        l_max=3,
+        sigma=0.5,
+        periodic=True,
+        average=average,
+    )
+    wanted = soap.create(crystal)
+    ours = Soap.from_dscribe(soap, cell=crystal.cell.array)
+    found = ours(crystal.numbers, crystal.positions).numpy()
+    assert np.abs(found - wanted).max() < 1e-10 * np.abs(wanted).max()
+
+
+def test_what_can_not_be_inverted_is_said():
+    with pytest.raises(GeomaeError, match="'polynomial'"):
+        Soap.from_dscribe(dscribe.SOAP(**{**BASE, "rbf": "polynomial"}))
+    with pytest.raises(GeomaeError, match="mu2"):
+        Soap.from_dscribe(dscribe.SOAP(**BASE, compression={"mode": "mu2"}))
+    with pytest.raises(GeomaeError, match="periodic"):
+        invert(dscribe.SOAP(**BASE, periodic=True), np.zeros((2, 3)))
+    with pytest.raises(GeomaeError, match="n_max=40"):
+        Soap(["H"], 3.0, 40, 0)
+    with pytest.raises(GeomaeError, match="weighting"):
+        Soap(["H"], 3.0, 4, 0, weighting={"centre": 1.0})
+
+
+@pytest.mark.parametrize("average", ["off", "outer"])
+def test_the_fit_is_a_linear_image_with_right_derivatives(average, water):
+    soap = Soap(["H", "O"], 4.0, 4, 3, 0.5, average=average)
+    fit = SoapFit(soap, soap.of(water).flatten(), kept=6)
+    weights = soap.weights(water.numbers)
+    assert torch.allclose(fit.values(weights, water.positions), fit.target, atol=1e-12)
+    moved = water.positions + 0.1 * torch.arange(9.0, dtype=torch.float64).reshape(3, 3).sin()
+    found, slopes = fit.jacobian(weights[None], moved[None])
+    step = 1e-6 * torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, -1.0]]).double()
+    ahead, behind = (fit.values(weights, moved + sign * step) for sign in (1, -1))
+    wanted = (ahead - behind) / 2
+    assert torch.allclose(torch.einsum("fna,na->f", slopes[0], step), wanted, atol=1e-13)
+    assert found.shape == (1, len(fit.target))
+
+
+def test_exact_derivatives_exist_where_an_atom_is_its_own_centre(water):
+    soap = Soap(["H", "O"], 4.0, 3, 2, 0.5, weighting={"w0": 0.5})
+    _, slopes = exact_jacobian(soap.evaluate)(
+        soap.weights(water.numbers)[None], water.positions[None]
+    )
+    assert bool(torch.isfinite(slopes).all())
+
+
+def test_rows_tell_the_elements_of_their_atoms(ethanol):
+    soap = Soap(["H", "C", "O"], 5.0, 8, 2, 0.5)
+    assert torch.equal(species_of_rows(soap, soap.of(ethanol).flatten()), ethanol.numbers)
+
+
+def test_a_dscribe_file_becomes_the_molecule(water):
+    from geomae.data import to_ase
+
+    soap = dscribe.SOAP(species=["H", "O"], r_cut=4.0, n_max=5, l_max=4, sigma=0.5)
+    result = invert(soap, soap.create(to_ase(water)), n_starts=16, n_solutions=1)
+    assert result.outcome == "unique"
+    assert align(water, result.solutions[0], mirror=True).rmsd < 1e-6
+    assert torch.equal(result.solutions[0].numbers, water.numbers)
+
+
+def test_one_atom_sees_the_molecule(water):
+    from geomae.data import to_ase
+
+    soap = dscribe.SOAP(species=["H", "O"], r_cut=4.0, n_max=5, l_max=4, sigma=0.5)
+    vector = soap.create(to_ase(water), centers=[1])
+    result = invert(soap, vector, n_starts=16, n_solutions=1)
+    assert result.solutions[0].numbers[0] == 1
+    assert align(water, result.solutions[0], mirror=True).rmsd < 1e-6
