@@ -125,7 +125,7 @@ def _group_content(group) -> dict:
 def _plain(result: "Allowed") -> dict:
     cartesian = result.cartesian_basis
     return {
-        "property": result.property,
+        "property": result.name,
         "irreps": None if result.irreps is None else str(result.irreps),
         "group": result.group.name,
         "n_components": result.n_components,

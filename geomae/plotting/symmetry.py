@@ -66,7 +66,7 @@ def save_allowed(path: str | Path, result: Allowed, *, structure: Structure | No
 def _title(result: Allowed) -> str:
     group = f"{result.group.name} ({result.group.hermann_mauguin})"
     cut = f", the first {MOST} shown" if result.n_components > MOST else ""
-    return f"{result.property} in {group}: {result.n_components} independent{cut}"
+    return f"{result.name} in {group}: {result.n_components} independent{cut}"
 
 
 def _forbidden(figure: "Figure") -> None:
@@ -78,7 +78,7 @@ def _forbidden(figure: "Figure") -> None:
 def _panel(figure: "Figure", place: tuple, result: Allowed, k: int, structure) -> None:
     if result.irreps is None:
         if structure is None:
-            raise PropertyError(f"a picture of {result.property} needs the structure")
+            raise PropertyError(f"a picture of {result.name} needs the structure")
         _draw_moves(figure.add_subplot(*place, projection="3d"), result, k, structure)
     elif result.block_basis is not None:
         _draw_matrix(figure.add_subplot(*place), result.block_basis[k], None, None)

@@ -24,7 +24,7 @@ class Allowed:
     """What a symmetry allows of a property.
 
     Attributes:
-        property: its name or irreps.
+        name: of the property, or its irreps.
         group: point group that was used.
         irreps: how the property transforms; None for properties of atoms.
         n_components: independent components; 0 if the property is forbidden.
@@ -39,7 +39,7 @@ class Allowed:
         words: the same in words.
     """
 
-    property: str
+    name: str
     group: PointGroup
     irreps: o3.Irreps | None
     basis: Float[Tensor, "n ..."]

@@ -304,5 +304,6 @@ class PointGroup:
 def as_irreps(irreps: int | str | o3.Irreps) -> o3.Irreps:
     """Irreps from a string, or the degrees 0 to L of natural parity from a number L."""
     if isinstance(irreps, int):
-        return o3.Irreps([(1, (l, (-1) ** l)) for l in range(irreps + 1)])
+        natural: o3.Irreps = o3.Irreps([(1, (l, (-1) ** l)) for l in range(irreps + 1)])  # type: ignore[assignment]
+        return natural
     return read_irreps(irreps)

@@ -60,6 +60,12 @@ class _Naming:
         index, gap = locate(matrix, self.operations)
         return int(index) if gap < NEAR else None
 
+    def _own(self, matrix: Tensor) -> int:
+        """Number of an operation that the group has."""
+        number = self.number(matrix)
+        assert number is not None
+        return number
+
     def parts(self, row: Tensor) -> tuple[str, int, str]:
         dimension = round(float(row[0]))
         letter = {1: "A", 2: "E", 3: "T", 4: "G", 5: "H"}[dimension]
@@ -106,11 +112,11 @@ class _Naming:
         n = self.symbol.n
         if self.symbol.family == "S":
             if n % 4:
-                return self.number(about_z(1, n // 2)), n // 2
-            return self.number(about_z(1, n) @ MIRROR_Z), n
+                return self._own(about_z(1, n // 2)), n // 2
+            return self._own(about_z(1, n) @ MIRROR_Z), n
         if self.symbol.suffix == "d" and n % 2 == 0:
-            return self.number(about_z(1, 2 * n) @ MIRROR_Z), 2 * n
-        return self.number(about_z(1, n)), n
+            return self._own(about_z(1, 2 * n) @ MIRROR_Z), 2 * n
+        return self._own(about_z(1, n)), n
 
     def _one_dimensional(self, row: Tensor) -> tuple[str, int]:
         if self.symbol.family in ("Cs", "Ci"):

@@ -43,7 +43,8 @@ class OrbitalBlock:
         """What the block is made of: degrees |l1 - l2| to l1 + l2."""
         parity = (-1) ** (self.l1 + self.l2)
         degrees = range(abs(self.l1 - self.l2), self.l1 + self.l2 + 1)
-        return o3.Irreps([(1, (degree, parity)) for degree in degrees])
+        irreps: o3.Irreps = o3.Irreps([(1, (l, parity)) for l in degrees])  # type: ignore[assignment]
+        return irreps
 
     def to_irreps(self, blocks: Float[Tensor, "n a b"]) -> Float[Tensor, "n dim"]:
         """Irrep components of blocks; lengths stay the same."""
