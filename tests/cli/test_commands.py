@@ -45,6 +45,8 @@ def test_every_command_has_an_example(run):
         "train",
         "models",
         "data",
+        "invert",
+        "symmetry",
         "demo",
     ):
         assert f"Example: geomae {command}" in " ".join(run(command, "--help").split())

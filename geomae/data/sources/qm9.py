@@ -53,7 +53,8 @@ class QM9:
         offsets: where each molecule starts, int64 `[molecules + 1]`.
         index: number of each molecule in the original set, int64 `[molecules]`.
         properties: scalars, float64 `[molecules]`, and the polarizability tensor
-            `[molecules, 3, 3]` in bohr^3.
+            `[molecules, 3, 3]` in bohr^3, in principal axes of the nuclear charges instead of
+            those of the positions.
         smiles: of each molecule.
     """
 
