@@ -62,7 +62,8 @@ class Doubts:
         return Doubts(*map(torch.cat, zip(*(each.columns() for each in doubts), strict=True)))
 
     def alternatives(self, structure: int, most: int, lacking: Sequence[int]) -> list[Alternative]:
-        """Other readings of a structure: those that give the formula told, then the likeliest.
+        """Other readings of a structure: in turn the likeliest, and the likeliest of those that
+        give the formula told.
 
         One number is read differently, or two, or three of one point, which exchange one
         element for another and its hydrogens with it.
@@ -85,16 +86,23 @@ class Doubts:
         groups = [*combinations(items, 1), *combinations(items, 2)]
         groups += [g for g in combinations(items, 3) if len({c[2].place for c in g}) == 1]
 
-        def rank(group: tuple) -> tuple[int, float]:
+        def cost(group: tuple) -> float:
+            return sum(margin for margin, _, _ in group)
+
+        def misfit(group: tuple) -> int:
             change = [0] * len(lacking)
             for _, difference, choice in group:
                 if choice.depth == atoms:
                     change[choice.kind] += difference
             open_ended = any(choice.depth != atoms for _, _, choice in group)
-            fits = 0 if change == list(lacking) else 1 if open_ended else 2
-            return fits, sum(margin for margin, _, _ in group)
+            return 0 if change == list(lacking) else 1 if open_ended else 2
 
-        return [tuple(choice for _, _, choice in g) for g in sorted(groups, key=rank)[:most]]
+        likely = sorted(groups, key=cost)
+        fitting = sorted(likely, key=misfit)
+        chosen = dict.fromkeys(
+            group for pair in zip(fitting, likely, strict=True) for group in pair
+        )
+        return [tuple(choice for _, _, choice in group) for group in list(chosen)[:most]]
 
 
 def read_counts(

@@ -89,13 +89,15 @@ class Encoder(nn.Module):
         self.narrow = latent and Resize(last.channels, latent.channels, last.lmax, latent.lmax)
 
     def grow(
-        self, numbers: Int[Tensor, " atoms"], positions: Float[Tensor, "atoms 3"], batch: Tensor
+        self,
+        numbers: Int[Tensor, " atoms"],
+        positions: Float[Tensor, "atoms 3"],
+        batch: Tensor,
+        ridge: float = 0.0,
     ) -> Tree:
-        """The hierarchy of atoms, by this encoder's scales."""
-        config = self.config
-        return grow_tree(
-            numbers, positions, batch, scales=config.scales, heavy_weight=config.heavy_weight
-        )
+        """The hierarchy of atoms, by this encoder's scales; `ridge` as in `mean_shift`."""
+        scales, weight = self.config.scales, self.config.heavy_weight
+        return grow_tree(numbers, positions, batch, scales=scales, heavy_weight=weight, ridge=ridge)
 
     def forward(self, tree: Tree) -> Float[Tensor, "n m c"]:
         """Latents `[structures, (lmax + 1)^2, channels]`."""

@@ -76,6 +76,13 @@ class Autoencoder(nn.Module):
         allowed = ", ".join(SYMBOLS[z] for z in self.elements)
         for index, structure in enumerate(structures):
             source = structure.get("source")
+            if structure.periodic:
+                raise UnsupportedStructureError(
+                    "is periodic; the model takes molecules. Crystals are for models of crystals, "
+                    "such as 'perov5'",
+                    index=index,
+                    source=source,
+                )
             strange = sorted(set(structure.numbers.tolist()) - set(self.elements))
             if strange:
                 names = ", ".join(SYMBOLS[z] for z in strange)
@@ -87,10 +94,6 @@ class Autoencoder(nn.Module):
                     f"has {structure.n_atoms} atoms; the model takes 1 to {self.config.max_atoms}",
                     index=index,
                     source=source,
-                )
-            if structure.periodic:
-                raise UnsupportedStructureError(
-                    "is periodic; the model takes molecules", index=index, source=source
                 )
             if not bool(torch.isfinite(structure.positions).all()):
                 raise StructureError(

@@ -17,10 +17,13 @@ from geomae.pooling import Tree
 CERTIFIED = {torch.float32: 1e-5, torch.float64: 1e-8}
 """Residuals below which a refined structure encodes to the latent, by the latent's precision."""
 
+ROUNDING = 1e-6
+"""Distance from a symmetric place, in widths of the density, that a latent's rounding explains."""
+
 CERTIFIED_UNREFINED = 0.13
 """The same straight from the peaks: on QM9 right ones have up to 0.11, wrong ones from 0.15."""
 
-RETRIES, SETTLED = 20, 3
+RETRIES, SETTLED = 40, 4
 """Other readings that are drawn where the likeliest has no certificate, and how many of them are
 settled: those of the formula that the latent tells, and that encode closest to it."""
 
@@ -172,14 +175,24 @@ class _Reader:
     def _fresh_residuals(
         self, tree: Tree, positions: Tensor, latents: Tensor
     ) -> Float[Tensor, " structures"]:
-        """Relative distances of encodings from scratch to latents; infinite without atoms."""
-        whole = torch.bincount(tree.batch[0], minlength=len(latents)) > 0
-        residual = torch.full_like(whole, torch.inf, dtype=torch.float64)
-        if not bool(whole.any()):
-            return residual
-        number = torch.cumsum(whole, 0) - 1
-        fresh = self.encoder.grow(tree.numbers, positions, number[tree.batch[0]])
-        residual[whole] = self._residuals(fresh, latents[whole])
+        """Relative distances of encodings from scratch to latents; infinite without atoms.
+
+        A structure that is symmetric but for the rounding of its latent is also encoded as
+        symmetric.
+        """
+        n, batch = len(latents), tree.batch[0]
+        size = torch.bincount(batch, minlength=n)
+        sound = torch.bincount(batch[torch.isfinite(positions).all(1)], minlength=n) == size
+        residual = torch.full((n,), torch.inf, dtype=torch.float64, device=latents.device)
+        for ridge in (0.0, ROUNDING):
+            todo = sound & (size > 0) & (residual >= CERTIFIED[latents.dtype])
+            if not bool(todo.any()):
+                break
+            own, number = todo[batch], torch.cumsum(todo, 0) - 1
+            fresh = self.encoder.grow(
+                tree.numbers[own], positions[own], number[batch[own]], ridge=ridge
+            )
+            residual[todo] = torch.minimum(residual[todo], self._residuals(fresh, latents[todo]))
         return residual
 
     def _residuals(self, tree: Tree, latents: Tensor) -> Float[Tensor, " structures"]:

@@ -23,6 +23,7 @@ def grow_tree(
     *,
     scales: Sequence[float],
     heavy_weight: float = 6.0,
+    ridge: float = 0.0,
 ) -> Tree:
     """The hierarchy of a batch of finite structures by mean shift, level by level.
 
@@ -30,6 +31,7 @@ def grow_tree(
         numbers, positions, batch: atoms; positions in Å, batch ascending.
         scales: kernel width of each level in Å; the last must be infinite: one point a structure.
         heavy_weight: weight of an atom other than hydrogen, whose weight is 1.
+        ridge: see `mean_shift`.
     """
     n = int(batch[-1]) + 1 if len(batch) else 0
     weights = [torch.where(numbers > 1, heavy_weight, 1.0).to(positions.dtype)]
@@ -39,7 +41,7 @@ def grow_tree(
             own = torch.arange(len(owners[-1]), device=batch.device)
             membership, owner = torch.stack([own, owners[-1]]), torch.arange(n, device=batch.device)
         else:
-            modes = mean_shift(levels[-1], weights[-1], scale, owners[-1])
+            modes = mean_shift(levels[-1], weights[-1], scale, owners[-1], ridge=ridge)
             clusters = symmetric_cluster(modes.positions, CLUSTER_FRACTION * scale, owners[-1])
             membership, owner = clusters.membership, clusters.batch
         levels.append(weighted_means(levels[-1], weights[-1], membership, len(owner)))

@@ -33,6 +33,7 @@ def mean_shift(
     batch: Int[Tensor, " n"] | None = None,
     *,
     tolerance: float = 1e-8,
+    ridge: float = 0.0,
 ) -> Modes:
     """Climb from every point to a mode of `sum_j w_j exp(-|y - x_j|^2 / 2 sigma^2)`.
 
@@ -47,6 +48,9 @@ def mean_shift(
         sigma: width of the kernel, in the unit of the positions.
         batch: structure of each point, ascending.
         tolerance: length of the shift that ends a climb, as a fraction of sigma.
+        ridge: distance from a ridge or saddle, as a fraction of sigma, at which a point is on it
+            and stays there, so that a structure that is symmetric but for rounding is treated as
+            symmetric.
     """
     batch = torch.zeros_like(weights, dtype=torch.long) if batch is None else batch
     if not len(positions):
@@ -61,7 +65,7 @@ def mean_shift(
         if not len(active):
             break
         rows, slots = owner[active], slot[active]
-        step = _step(climbing[rows, slots], centres[rows], masses[rows])
+        step = _step(climbing[rows, slots], centres[rows], masses[rows], ridge)
         climbing[rows, slots] += step
         active = active[step.norm(dim=-1) > tolerance]
     converged = torch.ones_like(owner, dtype=torch.bool)
@@ -70,7 +74,10 @@ def mean_shift(
 
 
 def _step(
-    points: Float[Tensor, "p 3"], centres: Float[Tensor, "p m 3"], masses: Float[Tensor, "p m"]
+    points: Float[Tensor, "p 3"],
+    centres: Float[Tensor, "p m 3"],
+    masses: Float[Tensor, "p m"],
+    ridge: float,
 ) -> Float[Tensor, "p 3"]:
     """Newton's step where the density's logarithm is concave and it is short, else mean shift's."""
     difference = centres - points[:, None]
@@ -82,5 +89,19 @@ def _step(
     stiffness = torch.eye(3, dtype=points.dtype, device=points.device) - spread
     stiffness = stiffness + shift[:, :, None] * shift[:, None]
     newton = solve_symmetric(stiffness, shift)
-    good = (highest_eigenvalue(-stiffness) < 0) & (newton.norm(dim=-1) < 0.3)
+    concave = highest_eigenvalue(-stiffness) < 0
+    if ridge:
+        convex = torch.nonzero(~concave)[:, 0]
+        shift[convex] = _along_ridges(shift[convex], stiffness[convex], ridge)
+    good = concave & (newton.norm(dim=-1) < 0.3)
     return torch.where(good[:, None], newton, shift)
+
+
+def _along_ridges(
+    shift: Float[Tensor, "p 3"], stiffness: Float[Tensor, "p 3 3"], ridge: float
+) -> Float[Tensor, "p 3"]:
+    """Shifts without what leads off a ridge where that is no more than `ridge`."""
+    values, axes = torch.linalg.eigh(stiffness)
+    along = (shift[:, None] @ axes)[:, 0]
+    kept = along.where((values > 0) | (along.abs() > ridge), 0.0)
+    return (axes @ kept[..., None])[..., 0]

@@ -35,7 +35,11 @@ def test_readings_that_give_the_formula_told_come_first():
     assert set(first) == {Choice(0, 1, kind) for kind in range(3)}
 
 
-def test_otherwise_the_likeliest_come_first():
-    alternatives = two_groups().alternatives(0, 3, lacking=[5, 5, 5])
-    assert alternatives[0] == (Choice(0, 1, 1),)
+def test_the_likeliest_take_turns_with_them():
+    alternatives = two_groups().alternatives(0, 3, lacking=[1, 1, -1])
     assert len(alternatives) == 3
+    assert alternatives[1] == (Choice(0, 1, 1),)
+
+
+def test_without_a_fitting_one_the_likeliest_come_first():
+    assert two_groups().alternatives(0, 1, lacking=[5, 5, 5]) == [(Choice(0, 1, 1),)]

@@ -90,7 +90,7 @@ def test_a_latent_of_nothing_is_called_doubtful(qm9):
 
 
 def test_bad_latents_are_refused(qm9):
-    with pytest.raises(GeomaeError, match=r"shape \[n, 49, 64\]"):
+    with pytest.raises(GeomaeError, match=r"shape \[n, 49, 16\]"):
         qm9.decode(Latents(torch.zeros(1, 4, 2), torch.zeros(1, 3)))
     broken = torch.full((1, *qm9.encoder.latent_shape), torch.nan)
     with pytest.raises(GeomaeError, match="finite"):

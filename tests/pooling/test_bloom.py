@@ -11,6 +11,7 @@ from geomae.pooling import (
     PeakBloom,
     PoolingError,
     Proposals,
+    mean_shift,
     propose_peaks,
     symmetric_cluster,
 )
@@ -265,3 +266,15 @@ def test_errors_say_what_was_expected():
         PeakBloom(3, 2)(torch.zeros(2, 3), torch.zeros(2, 4, 3))
     with pytest.raises(PoolingError, match="ascending"):
         MeanShiftBloom(1.0)(torch.zeros(2, 3), batch=torch.tensor([1, 0]))
+
+
+def test_rounding_does_not_choose_sides_where_it_is_named():
+    """A chain's middle stands on a saddle, also where it is off by what refinement leaves."""
+    line = torch.tensor([[-0.9, 0.0, 0.0], [0.0, 0.0, 0.0], [0.9, 0.0, 0.0]], dtype=torch.float64)
+    weights = torch.tensor([6.0, 1.0, 6.0])
+    exact = mean_shift(line, weights, 0.5).positions
+    for shift, stays in ((1e-8, True), (-1e-8, True), (1e-4, False)):
+        moved = line.clone()
+        moved[1, 0] += shift
+        modes = mean_shift(moved, weights, 0.5, ridge=1e-6).positions
+        assert ((modes - exact).abs().max() < 1e-6) == stays
