@@ -21,7 +21,8 @@ def test_it_draws_a_map_and_a_walk(tmp_path, capsys):
     module.main(Namespace(**options))
     assert {p.name for p in tmp_path.iterdir()} == {"map_of_qm9.png", "walk_through_latents.png"}
     lines = capsys.readouterr().out.splitlines()
-    nearest = lines[1].split()
-    assert float(nearest[0]) < 1e-3 and lines[0].endswith(f"{nearest[1]}:")
+    head = next(k for k, line in enumerate(lines) if line.startswith("nearest to"))
+    nearest = lines[head + 1].split()
+    assert float(nearest[0]) < 1e-3 and lines[head].endswith(f"{nearest[1]}:")
     residuals = [float(line.split()[-1]) for line in lines if "residual" in line]
     assert len(residuals) == 3 and residuals[0] < 1e-5 and residuals[2] < 1e-5
