@@ -19,6 +19,7 @@ from geomae.symmetry.errors import GroupError as GroupError
 from geomae.symmetry.errors import PropertyError as PropertyError
 from geomae.symmetry.errors import ToleranceError as ToleranceError
 from geomae.symmetry.groups import PointGroup as PointGroup
+from geomae.symmetry.hamiltonian import HamiltonianNetwork as HamiltonianNetwork
 from geomae.symmetry.learning import Learning as Learning
 from geomae.symmetry.molecule import AtomOperations as AtomOperations
 from geomae.symmetry.orbitals import orbital_block as orbital_block
@@ -31,3 +32,4 @@ from geomae.symmetry.project import project as project
 from geomae.symmetry.project import projector as projector
 from geomae.symmetry.project import symmetrise as symmetrise
 from geomae.symmetry.properties import property_names as property_names
+from geomae.symmetry.shells import ShellBasis as ShellBasis
