@@ -63,19 +63,7 @@ def read_checkpoint(path: Path | str, kind: str) -> Checkpoint:
         CheckpointError: there is no such file, it is damaged or not geomae's, of another kind or
             a newer format, or was made with other signs of the Clebsch-Gordan coefficients.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except FileNotFoundError as error:
-        raise CheckpointError(f"there is no file {path}") from error
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-    if header.get("format") != "geomae":
-        raise CheckpointError(
-            f"{path} was not written by geomae: its header has no 'format: geomae'"
-        )
-    header = _upgraded(path, header)
+    header, tensors = _read(path)
     if header["kind"] != kind:
         raise CheckpointError(f"{path} holds {header['kind']}, expected {kind}")
     if json.loads(header["coupling"]) != coupling_fingerprint():
@@ -84,6 +72,33 @@ def read_checkpoint(path: Path | str, kind: str) -> Checkpoint:
             "installed e3nn; install the release that its card names"
         )
     return Checkpoint(kind, json.loads(header["config"]), tensors)
+
+
+def checkpoint_kind(path: Path | str) -> str:
+    """What a file holds by its header: 'autoencoder', 'crystals', 'latents', ...
+
+    Raises:
+        CheckpointError: as `read_checkpoint`.
+    """
+    return _read(path, tensors=False)[0]["kind"]
+
+
+def _read(path: Path | str, tensors: bool = True) -> tuple[dict, dict[str, Tensor]]:
+    """Header, brought to the present format, and tensors if they are wanted."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            names = file.keys() if tensors else ()
+            content = {name: file.get_tensor(name) for name in names}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no file {path}") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    if header.get("format") != "geomae":
+        raise CheckpointError(
+            f"{path} was not written by geomae: its header has no 'format: geomae'"
+        )
+    return _upgraded(path, header), content
 
 
 def _upgraded(path: Path | str, header: dict) -> dict:

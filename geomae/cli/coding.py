@@ -50,6 +50,8 @@ def encode(
 
     Example: geomae encode benzene.xyz water.sdf -o latents.safetensors
 
+    Example: geomae encode perovskites/ --model perov5 -o perovskites.safetensors
+
     Example: geomae encode qm9 -o latents/qm9 --workers 4
     """
     if output.is_dir() or not output.suffix:
@@ -134,10 +136,13 @@ def decode(
 ) -> None:
     """Draw the structures of latents, and nothing but the latents.
 
-    Each frame has its `residual` (distance between the latent and the structure's own encoding)
-    and whether that certifies it.
+    Each frame has the number of its `latent` in the file, from 0, its `residual` (distance between
+    the latent and the structure's own encoding) and whether that certifies it. Latents of which
+    nothing could be drawn are named and have no frame.
 
     Example: geomae decode latents.safetensors -o decoded.xyz
+
+    Example: geomae decode perovskites.safetensors --model perov5 -o decoded.xyz
     """
     from rich import print as show
 
@@ -145,7 +150,14 @@ def decode(
     from geomae.cli.outputs import write_xyz
 
     network = load(model, device=device)
-    structures = network.decode(Latents.load(latents), refine=refine, progress=True)
+    drawn = network.decode(Latents.load(latents), refine=refine, progress=True)
+    structures = [structure for structure in drawn if structure is not None]
+    for index, structure in enumerate(drawn):
+        if structure is not None:
+            structure.latent = index
     write_xyz(output, structures)
-    doubtful = sum(not s.certified for s in structures)
-    show(f"{len(structures)} structures in {output}, {len(structures) - doubtful} certified")
+    certified = sum(bool(structure.certified) for structure in structures)
+    show(f"{len(structures)} structures in {output}, {certified} certified")
+    for index, structure in enumerate(drawn):
+        if structure is None:
+            show(f"  [yellow]doubtful[/yellow]: nothing could be drawn of latent {index}")

@@ -9,11 +9,11 @@ from geomae.data import Structure, as_structures, load_source, source_names
 from geomae.errors import GeomaeError
 
 if TYPE_CHECKING:
-    from geomae.autoencoder import Autoencoder
+    from geomae.autoencoder import Codec
 
 
 def gather(
-    names: Sequence[str], on_error: OnError, model: "Autoencoder | None" = None
+    names: Sequence[str], on_error: OnError, model: "Codec | None" = None
 ) -> tuple[list[Structure], list[str]]:
     """Structures of files, folders and sources, and a line for each that was left out.
 
@@ -43,15 +43,17 @@ def gather(
 
 
 def _supported(
-    structures: list[Structure], on_error: OnError, model: "Autoencoder"
+    structures: list[Structure], on_error: OnError, model: "Codec"
 ) -> tuple[list[Structure], list[str]]:
+    # how many atoms a crystal has is known once its cell is reduced
+    check = model.forms_of if model.config.kind == "crystals" else model.check
     if on_error is OnError.RAISE:
-        model.check(structures)
+        check(structures)
         return structures, []
     taken, refused = [], []
     for structure in structures:
         try:
-            model.check([structure])
+            check([structure])
             taken.append(structure)
         except GeomaeError as error:
             fault = getattr(error, "fault", str(error))

@@ -17,13 +17,14 @@ def models() -> None:
     from geomae.data.elements import SYMBOLS
 
     table = Table()
-    for column in ("model", "elements", "atoms", "latent", "parameters", "weights"):
+    for column in ("model", "takes", "elements", "atoms", "latent", "parameters", "weights"):
         table.add_column(column)
     for name, path in released_models().items():
         model = load(path)
         components, channels = model.encoder.latent_shape
         table.add_row(
             name,
+            "crystals" if model.config.kind == "crystals" else "molecules",
             " ".join(SYMBOLS[z] for z in model.elements),
             f"1 to {model.config.max_atoms}",
             f"{components} x {channels}",

@@ -12,6 +12,9 @@ from geomae.data.cache import replacing
 from geomae.data.structure import Structure
 from geomae.metrics.evaluation import Reconstruction
 
+SHARES = ("composition_accuracy", "reconstructed", "exact", "certified", "valid", "overlaid")
+"""Figures that are printed in per cent, beside matches and space groups."""
+
 
 def write_json(path: Path, content: dict) -> None:
     """Write plain numbers and strings; the file is there whole or not at all."""
@@ -43,7 +46,7 @@ def print_summary(title: str, summary: dict) -> None:
 def _readable(name: str, value: object) -> str:
     if not isinstance(value, float):
         return str(value)
-    if name in ("composition_accuracy", "reconstructed", "exact", "certified"):
+    if name in SHARES or name.startswith(("match (", "space group kept")):
         return f"{100 * value:.3f} %"
     unit = " Å" if name in ("rmsd", "max_error", "median_error") else ""
     return f"{value:.3g}{unit}"
@@ -51,21 +54,20 @@ def _readable(name: str, value: object) -> str:
 
 def print_reconstructions(items: Sequence[Reconstruction], most: int = 200) -> None:
     """One line a structure."""
+    columns = ("structure", "formula", "decoded", "RMSD / Å", "residual", "certificate")
+    print_lines(columns, [_row(item) for item in items], most)
+
+
+def print_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> None:
+    """A table of at most so many rows; RMSD and residual stand to the right."""
     table = Table()
-    for column, justify in (
-        ("structure", "left"),
-        ("formula", "left"),
-        ("decoded", "left"),
-        ("RMSD / Å", "right"),
-        ("residual", "right"),
-        ("certificate", "left"),
-    ):
-        table.add_column(column, justify=justify)
-    for item in items[:most]:
-        table.add_row(*_row(item))
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("RMSD / Å", "residual") else "left")
+    for row in rows[:most]:
+        table.add_row(*row)
     Console().print(table)
-    if len(items) > most:
-        Console().print(f"... and {len(items) - most} more")
+    if len(rows) > most:
+        Console().print(f"... and {len(rows) - most} more")
 
 
 def _row(item: Reconstruction) -> tuple[str, ...]:

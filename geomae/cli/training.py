@@ -15,11 +15,14 @@ def train(
         Path | None, typer.Option(help="Write the averaged weights here at the end.")
     ] = None,
 ) -> None:
-    """Train a model, or go on where the folder's checkpoint ends.
+    """Train a model of molecules or of crystals, or go on where the folder's checkpoint ends.
 
-    Ctrl-C saves and stops; the same command goes on.
+    Which one, `model.kind` in the file says: autoencoder or crystals. Ctrl-C saves and stops; the
+    same command goes on.
 
     Example: geomae train models/qm9/config.yaml -o runs/qm9
+
+    Example: geomae train models/perov5/config.yaml -o runs/perov5
     """
     from rich import print as show
     from rich.progress import (
@@ -31,10 +34,14 @@ def train(
     )
 
     from geomae.training.config import read_config
-    from geomae.training.run import release as write_release
-    from geomae.training.run import train as run
 
     settings = read_config(config)
+    if settings.model.kind == "crystals":
+        from geomae.crystals.training import release as write_release
+        from geomae.crystals.training import train as run
+    else:
+        from geomae.training.run import release as write_release
+        from geomae.training.run import train as run
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     ) as bar:

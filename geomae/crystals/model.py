@@ -89,6 +89,11 @@ class CrystalAutoencoder(nn.Module):
             source = structure.get("source")
             try:
                 check_structure(structure)
+                if not structure.periodic:
+                    raise UnsupportedStructureError(
+                        "is finite; the model takes crystals, periodic along three vectors. "
+                        "Molecules are for models of molecules, such as 'qm9'"
+                    )
                 require_crystal(structure)
             except StructureError as error:
                 raise type(error)(error.fault, index=index, source=source) from error

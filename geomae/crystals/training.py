@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
-from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -22,7 +20,7 @@ from geomae.data import load_source
 from geomae.data.cache import cache_directory, replacing
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
-from geomae.training.config import TrainingConfig
+from geomae.training.config import Run, read_yaml
 from geomae.training.loop import Trainer
 
 FORMAT = 1
@@ -47,12 +45,11 @@ class CrystalData(Config):
     test: str
 
 
-class CrystalRun(Config):
-    """One training run: what it learns from, what it trains, and how."""
+class CrystalRun(Run):
+    """One training run on crystals: what it learns from, what it trains, and how."""
 
     data: CrystalData
     model: CrystalConfig
-    training: TrainingConfig = TrainingConfig()
 
 
 def read_run(path: Path | str) -> CrystalRun:
@@ -61,13 +58,7 @@ def read_run(path: Path | str) -> CrystalRun:
     Raises:
         GeomaeError: it can't be read, or says what no configuration has.
     """
-    try:
-        return CrystalRun.model_validate(yaml.safe_load(Path(path).read_text()))
-    except (OSError, yaml.YAMLError) as error:
-        raise GeomaeError(f"can't read the configuration {path}: {error}") from error
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise GeomaeError(f"{path}: " + "; ".join(lines)) from error
+    return read_yaml(path, CrystalRun)
 
 
 class Forms:
@@ -219,7 +210,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         model = CrystalAutoencoder(config.model)
-    trainer = Trainer(model, training_data(config), config, folder)  # pyright: ignore
+    trainer = Trainer(model, training_data(config), config, folder)
     trainer.run(report)
     return trainer
 

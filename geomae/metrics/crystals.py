@@ -332,26 +332,44 @@ def _unpack(columns: tuple | None) -> Structure | None:
     return None if columns is None else Structure(*columns)
 
 
-def summarise_crystals(comparisons: Sequence[CrystalComparison]) -> dict[str, float | int]:
+def summarise_crystals(
+    comparisons: Sequence[CrystalComparison | None], certified: Sequence[bool] | None = None
+) -> dict[str, float | int]:
     """Figures of many reconstructions as plain numbers.
 
     Shares are of all crystals, those that failed included; root mean square distances are means
     over matches, as in the papers.
+
+    Args:
+        comparisons: None for a crystal that the model does not take, which is a miss everywhere.
+        certified: whether the decoder vouched for each; adds its share, and how many of those
+            don't match by the first protocol.
     """
     n = max(len(comparisons), 1)
+    done = [c for c in comparisons if c is not None]
     figures: dict[str, float | int] = {
         "n": len(comparisons),
-        "composition_accuracy": sum(c.composition for c in comparisons) / n,
-        "valid": sum(c.valid for c in comparisons) / n,
+        "composition_accuracy": sum(c.composition for c in done) / n,
+        "valid": sum(c.valid for c in done) / n,
     }
-    for name in comparisons[0].rms if comparisons else ():
-        matched = [rms for c in comparisons if (rms := c.rms[name]) is not None]
+    for name in done[0].rms if done else ():
+        matched = [rms for c in done if (rms := c.rms[name]) is not None]
         figures[f"match ({name})"] = len(matched) / n
         figures[f"rmse ({name})"] = float(np.mean(matched)) if matched else float("nan")
-    for symprec in comparisons[0].space_groups if comparisons else ():
-        figures[f"space group kept at {symprec}"] = sum(c.kept(symprec) for c in comparisons) / n
-    overlays = [c.overlay for c in comparisons if c.overlay is not None]
+    for symprec in done[0].space_groups if done else ():
+        figures[f"space group kept at {symprec}"] = sum(c.kept(symprec) for c in done) / n
+    overlays = [c.overlay for c in done if c.overlay is not None]
     figures["overlaid"] = len(overlays) / n
     figures["rmsd"] = float(np.mean([o.rmsd for o in overlays])) if overlays else float("nan")
     figures["max_error"] = max((o.max_error for o in overlays), default=float("nan"))
+    if certified is not None:
+        pairs = list(zip(comparisons, certified, strict=True))
+        figures["certified"] = sum(bool(flag) for flag in certified) / n
+        figures["n_certified_wrong"] = sum(bool(flag) and not _matched(c) for c, flag in pairs)
+        figures["n_uncertified_right"] = sum(not flag and _matched(c) for c, flag in pairs)
     return figures
+
+
+def _matched(comparison: CrystalComparison | None) -> bool:
+    """Whether a crystal matches by the first protocol."""
+    return comparison is not None and next(iter(comparison.rms.values()), None) is not None

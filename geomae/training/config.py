@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 from pydantic import Field, ValidationError
@@ -60,33 +61,63 @@ class TrainingConfig(Config):
     evaluate_n: int = Field(64, ge=0)
 
 
-class RunConfig(Config):
-    """One training run: what it learns from, what it trains, and how."""
+class Run(Config):
+    """Any training run; each kind has its own `data` and `model`, whose `kind` tells it."""
 
-    data: DataConfig = DataConfig()
-    model: AutoencoderConfig
     training: TrainingConfig = TrainingConfig()
 
 
-def read_config(path: Path | str) -> RunConfig:
-    """Read and check a YAML file.
+class RunConfig(Run):
+    """One training run on molecules: what it learns from, what it trains, and how."""
+
+    data: DataConfig = DataConfig()
+    model: AutoencoderConfig
+
+
+def read_config(path: Path | str) -> Run:
+    """Read and check a YAML file; of a model of molecules or of crystals, as `model.kind` says.
 
     Raises:
         GeomaeError: it can't be read, or says what no configuration has; the message names the
             key, and the nearest one that there is.
     """
+    content = _content(path)
+    model = content.get("model") if isinstance(content, dict) else None
+    if isinstance(model, dict) and model.get("kind") == "crystals":
+        from geomae.crystals.training import CrystalRun
+
+        return _checked(path, content, CrystalRun)
+    return _checked(path, content, RunConfig)
+
+
+AnyRun = TypeVar("AnyRun", bound=Run)
+
+
+def read_yaml(path: Path | str, kind: type[AnyRun]) -> AnyRun:
+    """Read and check a YAML file that holds a configuration of a kind.
+
+    Raises:
+        GeomaeError: as `read_config`.
+    """
+    return _checked(path, _content(path), kind)
+
+
+def _content(path: Path | str) -> object:
     try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
+        return yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise GeomaeError(f"can't read the configuration {path}: {error}") from error
+
+
+def _checked(path: Path | str, content: object, kind: type[AnyRun]) -> AnyRun:
     try:
-        return RunConfig.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(item, error.title) for item in error.errors()]
+        lines = [_explain(item) for item in error.errors()]
         raise GeomaeError(f"{path}: " + "; ".join(lines)) from error
 
 
-def _explain(item: dict, title: str) -> str:
+def _explain(item: dict) -> str:
     """One fault of a configuration in words, with the nearest key where it is misspelt."""
     where = ".".join(map(str, item["loc"]))
     if item["type"] != "extra_forbidden":

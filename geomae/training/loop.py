@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from geomae.training.config import RunConfig, TrainingConfig
+from geomae.training.config import Run, TrainingConfig
 
 Evaluation = Callable[[dict[str, Tensor]], dict[str, float]]
 """Figures of weights, given by name."""
@@ -43,7 +43,7 @@ class Trainer:
         self,
         model: nn.Module,
         batches: Batches,
-        config: RunConfig,
+        config: Run,
         folder: Path | str,
         evaluate: Evaluation | None = None,
     ):

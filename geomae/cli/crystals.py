@@ -1,0 +1,196 @@
+"""Crystals in `geomae evaluate` and `geomae reconstruct`."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geomae.cli.outputs import label_of, print_lines, print_summary, write_json, write_xyz
+from geomae.data.structure import Structure
+
+if TYPE_CHECKING:
+    from geomae.crystals.evaluation import CrystalReconstruction
+    from geomae.crystals.model import CrystalAutoencoder
+
+COLUMNS = ("structure", "formula", "decoded", "RMSD / Å", "residual", "space groups", "verdict")
+
+
+def _reconstruct(
+    network: "CrystalAutoencoder", structures: Sequence[Structure], refine: bool, workers: int
+) -> tuple[list["CrystalReconstruction"], dict]:
+    """Reconstructions, and how they were made."""
+    import time
+
+    from geomae.crystals.evaluation import reconstruct_crystals
+
+    start = time.monotonic()
+    items = reconstruct_crystals(network, structures, refine=refine, workers=workers, progress=True)
+    seconds = time.monotonic() - start
+    return items, {
+        "seconds_per_structure": seconds / max(len(items), 1),
+        "workers": workers,
+        "refined": refine,
+    }
+
+
+def _figures(items: Sequence["CrystalReconstruction"]) -> dict:
+    """Figures of reconstructions; a refused crystal is a miss."""
+    from geomae.metrics.crystals import summarise_crystals
+
+    return summarise_crystals([i.comparison for i in items], [i.certified for i in items])
+
+
+def evaluate_crystals(
+    network: "CrystalAutoencoder",
+    structures: Sequence[Structure],
+    about: dict[str, str],
+    *,
+    refine: bool,
+    workers: int,
+    json_file: Path | None,
+    failures: Path | None,
+) -> None:
+    """Reconstruct crystals, print the figures, and write what was asked for.
+
+    Shares are of all crystals, those that the model refuses included.
+
+    Args:
+        network: the model.
+        structures: a split.
+        about: names of the model, the source and the split.
+        refine, workers: see `reconstruct_crystals`.
+        json_file, failures: files for the figures, and for the page of what went wrong.
+    """
+    items, way = _reconstruct(network, structures, refine, workers)
+    refused = sum(item.status == "refused" for item in items)
+    summary = _figures(items) | {"n_refused": refused} | way | about
+    wrong = [item for item in items if item.status != "matched"]
+    what = f"{about['model']} on {about['source']}/{about['split']}"
+    print_summary(what, summary)
+    if wrong:
+        print_crystals(wrong, most=40)
+    if json_file:
+        write_json(json_file, _finite(summary) | {"failures": [_failure(i) for i in wrong]})
+    if failures:
+        _write_page(failures, wrong, summary, f"what {about['model']} got wrong", [])
+
+
+def reconstruct_to(
+    network: "CrystalAutoencoder",
+    structures: Sequence[Structure],
+    skipped: list[str],
+    output: Path,
+    refine: bool,
+    workers: int,
+    title: str,
+) -> None:
+    """Reconstruct crystals, print, and write the structures, the figures and the page.
+
+    Figures are of those that the model takes; the others are named.
+    """
+    from rich import print as show
+
+    items, way = _reconstruct(network, structures, refine, workers)
+    taken = [item for item in items if item.status != "refused"]
+    refused = [item for item in items if item.status == "refused"]
+    skipped = skipped + [f"{label_of(item.original)}: {item.message}" for item in refused]
+    summary = _figures(taken) | way | {"n_skipped": len(skipped)}
+    print_crystals(taken)
+    print_summary(title, summary)
+    for line in skipped:
+        show(f"[yellow]skipped[/yellow] {line}")
+    write_xyz(output / "decoded.xyz", [_named(i) for i in taken if i.decoded is not None])
+    write_json(output / "metrics.json", _finite(summary) | {"skipped": skipped})
+    _write_page(output / "report.html", taken, summary, title, skipped)
+    show(f"structures, metrics.json and report.html are in {output}")
+
+
+def print_crystals(items: Sequence["CrystalReconstruction"], most: int = 200) -> None:
+    """One line a crystal."""
+    print_lines(COLUMNS, [_row(item) for item in items], most)
+
+
+def _row(item: "CrystalReconstruction") -> tuple[str, ...]:
+    name, formula = label_of(item.original), item.original.formula
+    if item.comparison is None:
+        return name, formula, "-", "-", "-", "-", f"[dim]refused: {item.message}[/dim]"
+    if item.decoded is None:
+        return name, formula, "-", "-", "-", "-", "[yellow]nothing drawn[/yellow]"
+    overlay = item.comparison.overlay
+    before, after = next(iter(item.comparison.space_groups.values()))
+    return (
+        name,
+        formula,
+        item.decoded.formula,
+        f"{overlay.rmsd:.1e}" if overlay else "-",
+        f"{item.residual:.1e}",
+        f"{before}" if before == after else f"{before} -> {after}",
+        "[green]certified[/green]" if item.certified else "[yellow]doubtful[/yellow]",
+    )
+
+
+def _failure(item: "CrystalReconstruction") -> dict:
+    """One failure in plain words."""
+    overlay = item.comparison.overlay if item.comparison else None
+    return {
+        "name": label_of(item.original),
+        "formula": item.original.formula,
+        "decoded": None if item.decoded is None else item.decoded.formula,
+        "status": item.status,
+        "message": item.message,
+        "max_error": overlay.max_error if overlay else None,
+        "residual": item.residual if math.isfinite(item.residual) else None,
+    }
+
+
+def _finite(summary: dict) -> dict:
+    """Figures with None for those that JSON does not have."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in summary.items()
+    }
+
+
+def _named(item: "CrystalReconstruction") -> Structure:
+    """The decoded crystal with the name of its original."""
+    assert item.decoded is not None
+    item.decoded.name = label_of(item.original)
+    return item.decoded
+
+
+def _write_page(
+    path: Path,
+    items: Sequence["CrystalReconstruction"],
+    summary: dict,
+    title: str,
+    notes: list[str],
+) -> None:
+    from geomae.plotting.report import Pair, write_report
+
+    statuses = {"matched": "reconstructed"}
+    pairs = [
+        Pair(
+            name=label_of(item.original),
+            original=item.original,
+            decoded=item.decoded,
+            metrics=_page_figures(item),
+            status=statuses.get(item.status, item.status),
+            message=item.message,
+        )
+        for item in items
+    ]
+    write_report(path, pairs, summary, title=title, notes=notes)
+
+
+def _page_figures(item: "CrystalReconstruction") -> dict[str, float | str | bool]:
+    figures: dict[str, float | str | bool] = {
+        "residual": item.residual,
+        "certified": item.certified,
+    }
+    if item.comparison is None:
+        return figures
+    if overlay := item.comparison.overlay:
+        figures |= {"rmsd": overlay.rmsd, "max_error": overlay.max_error, "strain": overlay.strain}
+    for symprec, (before, after) in item.comparison.space_groups.items():
+        figures[f"space groups at {symprec} Å"] = f"{before}, {after}"
+    return figures
