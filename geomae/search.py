@@ -17,7 +17,7 @@ from geomae.errors import GeomaeError, MissingExtraError
 from geomae.invariants import Kind, check_kind, invariants
 
 if TYPE_CHECKING:
-    from geomae.autoencoder import Autoencoder
+    from geomae.autoencoder import Codec
 
 AT_A_TIME = 1024
 """Latents whose invariants are computed at a time."""
@@ -123,7 +123,7 @@ class LatentIndex:
         names = [[self.names[i] for i in row] for row in indices.tolist()]
         return Neighbours(indices, distances, names)
 
-    def search(self, structures: Any, model: "Autoencoder", k: int = 5) -> Neighbours:
+    def search(self, structures: Any, model: "Codec", k: int = 5) -> Neighbours:
         """The nearest neighbours of structures.
 
         Args:

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomae.autoencoder import Autoencoder, load
+from geomae.autoencoder import Codec, load
 from geomae.bulk.entries import Entry, Inputs
 from geomae.bulk.files import Form, Header, form_of
 from geomae.bulk.parts import Part
@@ -49,7 +49,7 @@ def encode_shards(
     inputs: Inputs | str | Path | Sequence[Any],
     folder: str | Path,
     *,
-    model: str | Path | Autoencoder = "qm9",
+    model: str | Path | Codec = "qm9",
     form: str = "safetensors",
     shard_size: int = SHARD_SIZE,
     batch_size: int = BATCH_SIZE,
@@ -94,8 +94,8 @@ def encode_shards(
     inputs = inputs if isinstance(inputs, Inputs) else Inputs(inputs)
     part = part or Part.from_environment()
     writer = form_of(form)
-    network = model if isinstance(model, Autoencoder) else load(model, device=device)
-    name = "a model in memory" if isinstance(model, Autoencoder) else str(model)
+    network = model if isinstance(model, Codec) else load(model, device=device)
+    name = "a model in memory" if isinstance(model, Codec) else str(model)
     plan, folder = make_plan(network, name, inputs, form, shard_size, batch_size), Path(folder)
     settle_plan(folder, plan)
     counts, skipped, total = {"encoded": 0, "kept": 0}, [], 0
@@ -181,7 +181,7 @@ def _pieces(entries: Iterator[Entry], size: int) -> Iterator[list[Entry]]:
 
 
 def _encode(
-    model: Autoencoder, entries: list[Entry], first: int, number: int, plan: Plan, on_error: str
+    model: Codec, entries: list[Entry], first: int, number: int, plan: Plan, on_error: str
 ) -> tuple[Header, "Latents"]:
     """Header and latents of a shard."""
     header = Header(number, plan.digest(), first, first + len(entries))

@@ -10,7 +10,7 @@ from geomae.data.cache import replacing
 from geomae.errors import GeomaeError
 
 if TYPE_CHECKING:
-    from geomae.autoencoder import Autoencoder
+    from geomae.autoencoder import Codec
     from geomae.bulk.entries import Inputs
 
 PLAN, INDEX = "plan.json", "index.json"
@@ -52,7 +52,7 @@ class Plan:
 
 
 def make_plan(
-    model: "Autoencoder", name: str, inputs: "Inputs", form: str, shard_size: int, batch_size: int
+    model: "Codec", name: str, inputs: "Inputs", form: str, shard_size: int, batch_size: int
 ) -> Plan:
     """The plan of encoding inputs with a model."""
     components, channels = model.encoder.latent_shape
@@ -69,7 +69,7 @@ def make_plan(
     )
 
 
-def weights_digest(model: "Autoencoder") -> str:
+def weights_digest(model: "Codec") -> str:
     """Digest of a model's configuration and weights."""
     total = hashlib.sha256(model.config.model_dump_json().encode())
     for name, parameter in sorted(model.named_parameters()):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from geomae.autoencoder import Autoencoder, load
+from geomae.autoencoder import Codec, load
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 
@@ -27,8 +27,8 @@ class RayEncoder:
         device: where to compute.
     """
 
-    def __init__(self, model: str | Path | Autoencoder = "qm9", *, device: str = "cpu"):
-        self.model = model if isinstance(model, Autoencoder) else load(model, device=device)
+    def __init__(self, model: str | Path | Codec = "qm9", *, device: str = "cpu"):
+        self.model = model if isinstance(model, Codec) else load(model, device=device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch with two more columns.

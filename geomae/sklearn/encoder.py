@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from geomae.autoencoder import Autoencoder, Latents, load
+from geomae.autoencoder import Codec, Latents, load
 from geomae.data import Structure, as_structures
 from geomae.errors import GeomaeError
 from geomae.invariants import Kind, check_kind, invariant_names, invariants
@@ -44,7 +44,7 @@ class StructureEncoder(TransformerMixin, BaseEstimator):
     @no_type_check  # scikit-learn's rule: constructors take anything, `fit` checks
     def __init__(
         self,
-        model: str | Path | Autoencoder = "qm9",
+        model: str | Path | Codec = "qm9",
         *,
         output: Literal["invariants", "latent"] = "invariants",
         invariants: Kind = "cross",
@@ -72,7 +72,7 @@ class StructureEncoder(TransformerMixin, BaseEstimator):
         check_kind(self.invariants)
         if self.batch_size < 1:
             raise GeomaeError(f"batch_size must be at least 1, not {self.batch_size}")
-        known = isinstance(self.model, Autoencoder)
+        known = isinstance(self.model, Codec)
         self.model_ = self.model if known else load(self.model, device=self.device)
         components, self.channels_ = self.model_.encoder.latent_shape
         self.lmax_ = round(components**0.5) - 1
@@ -89,7 +89,7 @@ class StructureEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "model_")
         return self._rows(self.model_.encode(_one_each(X), batch_size=self.batch_size))
 
-    def inverse_transform(self, X: Any) -> list[Structure]:
+    def inverse_transform(self, X: Any) -> list[Structure | None]:
         """Structures of whole latents, each with its `residual` and whether it is `certified`.
 
         Args:
@@ -110,7 +110,7 @@ class StructureEncoder(TransformerMixin, BaseEstimator):
         latents = from_rows(rows[:, : expected - 3 if self.centres else expected], self.lmax_)
         centres = torch.from_numpy(rows[:, -3:]) if self.centres else latents.centres
         latents = Latents(latents.array.to(self.model_.dtype), centres)
-        return self.model_.decode(latents, refine=self.refine)
+        return list(self.model_.decode(latents, refine=self.refine))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns; there are no names of the input to take up."""
