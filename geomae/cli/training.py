@@ -34,13 +34,12 @@ def train(
     )
 
     from geomae.training.config import read_config
+    from geomae.training.run import release as write_release
 
     settings = read_config(config)
     if settings.model.kind == "crystals":
-        from geomae.crystals.training import release as write_release
         from geomae.crystals.training import train as run
     else:
-        from geomae.training.run import release as write_release
         from geomae.training.run import train as run
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from geomae.autoencoder.base import PointAutoencoder, chunks
 from geomae.autoencoder.latents import Latents
-from geomae.autoencoder.model import spread
-from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from geomae.crystals.batch import CrystalBatch, batch_of
 from geomae.crystals.canonical import Canonical, canonical
 from geomae.crystals.config import CrystalConfig
@@ -22,7 +20,7 @@ from geomae.crystals.symmetry import require_crystal
 from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
 from geomae.data.validate import check_structure, find_fault
-from geomae.errors import GeomaeError, StructureError, UnsupportedStructureError
+from geomae.errors import StructureError, UnsupportedStructureError
 
 LOSS_WEIGHTS = {"atoms": 10.0, "lattice": 10.0, "element": 0.3, "formula": 0.1}
 """Weights of the losses; what a field misses is small in nats but decides positions."""
@@ -37,39 +35,25 @@ RETRIES = 8
 """Readings of a latent that are refined where the likeliest is not certified."""
 
 
-class CrystalAutoencoder(nn.Module):
+class CrystalAutoencoder(PointAutoencoder):
     """Encoder and decoder of crystals with one point between them.
 
     Args:
         config: sizes of everything, and the elements and sizes of the crystals that it takes.
     """
 
+    kind = "crystals"
+    config_type = CrystalConfig
+
     def __init__(self, config: CrystalConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.encoder = CrystalEncoder(config)
         self.decoder = CrystalDecoder(config)
-
-    @property
-    def elements(self) -> tuple[int, ...]:
-        """Atomic numbers that it was trained for."""
-        return self.config.elements
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
 
     def loss(self, crystals: CrystalBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Training losses of a batch: each by its name, and their weighted sum as `loss`."""
         crystals = _on(crystals, self.device)
-        latents = self.encoder(crystals)
-        if self.config.latent.noise:
-            noise = torch.randn(latents.shape, generator=generator, dtype=latents.dtype)
-            latents = latents + self.config.latent.noise * spread(latents) * noise.to(latents)
+        latents = self._with_noise(self.encoder(crystals), generator)
         losses = self.decoder.losses(latents, crystals, generator)
         weighted = [LOSS_WEIGHTS[name] * value for name, value in losses.items()]
         return {"loss": torch.stack(weighted).sum(), **losses}
@@ -141,17 +125,13 @@ class CrystalAutoencoder(nn.Module):
             progress: show a bar.
         """
         exact, parts = self.exact_encoder(), []
-        for start in _starts(len(structures), batch_size, "encoding" if progress else None):
-            forms = self.forms_of(structures[start : start + batch_size])
+        for chunk in chunks(structures, batch_size, "encoding" if progress else None):
+            forms = self.forms_of(chunk)
             crystals = batch_of([form.structure for form in forms], self.config)
             array = exact(_on(crystals, self.device))
             centres = torch.from_numpy(np.array([form.centre for form in forms]))
             parts.append(Latents(array.to(self.dtype), centres.to(self.device)))
-        if not parts:
-            shape = (0, *self.encoder.latent_shape)
-            empty = torch.zeros(shape, dtype=self.dtype, device=self.device)
-            return Latents(empty, torch.zeros(0, 3, dtype=torch.float64, device=self.device))
-        return Latents.join(parts)
+        return self.joined(parts)
 
     @torch.no_grad()
     def decode(
@@ -175,48 +155,13 @@ class CrystalAutoencoder(nn.Module):
             batch_size: latents at a time.
             progress: show a bar.
         """
-        expected = self.encoder.latent_shape
-        if tuple(latents.array.shape[1:]) != expected:
-            raise GeomaeError(
-                f"the model's latents have the shape [n, {expected[0]}, {expected[1]}], "
-                f"not {list(latents.array.shape)}"
-            )
-        if not bool(torch.isfinite(latents.array).all()):
-            raise GeomaeError("latents must be finite numbers")
+        self.check_latents(latents)
         self.eval()
         latents, decoded = latents.to("cpu"), []
         reader = _Reader(self, refine)
-        for start in _starts(len(latents), batch_size, "decoding" if progress else None):
-            decoded += reader.read(latents[start : start + batch_size])
+        for ids in chunks(range(len(latents)), batch_size, "decoding" if progress else None):
+            decoded += reader.read(latents[ids])
         return decoded
-
-    def exact_encoder(self) -> CrystalEncoder:
-        """The encoder in float64."""
-        return deepcopy(self.encoder).double().eval()
-
-    def save(self, path: Path | str) -> None:
-        """Write weights and configuration to a safetensors file."""
-        config = self.config.model_dump(mode="json")
-        write_checkpoint(path, Checkpoint("crystals", config, dict(self.named_parameters())))
-
-    @classmethod
-    def from_file(
-        cls, path: Path | str, *, device: torch.device | str = "cpu"
-    ) -> "CrystalAutoencoder":
-        """Read what `save` or a released training wrote."""
-        content = read_checkpoint(path, "crystals")
-        with torch.random.fork_rng(devices=[]):
-            model = cls(CrystalConfig.model_validate(content.config))
-        own = dict(model.named_parameters())
-        if own.keys() != content.tensors.keys():
-            strange = sorted(own.keys() ^ content.tensors.keys())
-            raise GeomaeError(
-                f"{path} does not fit its own configuration: {', '.join(strange[:5])}"
-            )
-        with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(content.tensors[name])
-        return model.to(device).eval()
 
 
 class _Reader:
@@ -300,13 +245,3 @@ def _structure(own: RefinedCrystal, certified: bool, centre: Tensor) -> Structur
 
 def _on(crystals: CrystalBatch, device: torch.device) -> CrystalBatch:
     return crystals if device.type == "cpu" else crystals.to(device)
-
-
-def _starts(n: int, size: int, label: str | None):
-    """Where pieces of a sequence start, with a progress bar if there is a label."""
-    starts = range(0, n, size)
-    if label is None:
-        return starts
-    from rich.progress import track
-
-    return track(starts, label, transient=True)

@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from geomae.autoencoder.config import Config
-from geomae.checkpoint import Checkpoint, write_checkpoint
 from geomae.crystals.batch import CrystalBatch, join, lists_of
 from geomae.crystals.canonical import canonical, site_invariants
 from geomae.crystals.config import CrystalConfig
@@ -213,9 +212,3 @@ def train(
     trainer = Trainer(model, training_data(config), config, folder)
     trainer.run(report)
     return trainer
-
-
-def release(trainer: Trainer, path: Path | str) -> None:
-    """Write the averaged weights and the model's configuration, ready to be loaded."""
-    config = trainer.config.model.model_dump(mode="json")
-    write_checkpoint(path, Checkpoint("crystals", config, trainer.average))

@@ -106,4 +106,4 @@ def train(
 def release(trainer: Trainer, path: Path | str) -> None:
     """Write the averaged weights and the model's configuration, ready for `geomae.load`."""
     config = trainer.config.model.model_dump(mode="json")
-    write_checkpoint(path, Checkpoint("autoencoder", config, trainer.average))
+    write_checkpoint(path, Checkpoint(trainer.config.model.kind, config, trainer.average))

@@ -5,8 +5,8 @@ import torch
 from pydantic import ValidationError
 
 from geomae.autoencoder import Autoencoder
+from geomae.autoencoder.base import spread
 from geomae.autoencoder.config import AutoencoderConfig, LatentConfig
-from geomae.autoencoder.model import spread
 from geomae.testing import random_orthogonal
 from tests.autoencoder.conftest import small_config
 from tests.autoencoder.test_encoder import moved
