@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -37,11 +38,17 @@ class CrystalData(Config):
         sources: data sets and their splits, such as `perov5/train`.
         without: data sets and splits whose crystals are left out, by identifier and by structure.
         test: the split that is evaluated.
+        substitution: share of the crystals of a batch in which elements are exchanged for others at
+            random, so that elements which are rare in the data are learned too.
+        scaling: largest relative change of all lengths of a crystal in training, drawn anew each
+            time.
     """
 
     sources: tuple[str, ...]
     without: tuple[str, ...] = ()
     test: str
+    substitution: float = Field(0.0, ge=0, le=1)
+    scaling: float = Field(0.0, ge=0, lt=0.5)
 
 
 class CrystalRun(Run):
@@ -110,7 +117,15 @@ def forms_of_source(source: str, symprec: float) -> Forms:
 
 
 class ShuffledCrystals:
-    """Batches of crystals in an order that the seed and the step decide, epoch by epoch."""
+    """Batches of crystals in an order that the seed and the step decide, epoch by epoch.
+
+    Args:
+        crystals: numbers, positions and cell of each.
+        config: of the model.
+        batch_size: crystals a batch.
+        seed: of their order and of the variations.
+        substitution, scaling: see `CrystalData`.
+    """
 
     def __init__(
         self,
@@ -118,11 +133,15 @@ class ShuffledCrystals:
         config: CrystalConfig,
         batch_size: int,
         seed: int,
+        *,
+        substitution: float = 0.0,
+        scaling: float = 0.0,
     ):
         if len(crystals) < batch_size:
             raise GeomaeError(f"{len(crystals)} crystals don't fill one batch of {batch_size}")
         self.crystals, self.config = crystals, config
         self.batch_size, self.seed = batch_size, seed
+        self.substitution, self.scaling = substitution, scaling
         self.lists: list[dict[str, np.ndarray] | None] = [None] * len(crystals)
         self.epoch, self.order = -1, np.arange(len(crystals))
 
@@ -132,12 +151,32 @@ class ShuffledCrystals:
             shuffle = np.random.default_rng((self.seed, epoch))
             self.epoch, self.order = epoch, shuffle.permutation(len(self.crystals))
         ids = self.order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
-        return join([self.crystals[i] for i in ids], [self._list(i) for i in ids], torch.float32)
+        draw = np.random.default_rng((self.seed, step, 1))
+        varied = [self._varied(*self.crystals[i], draw) for i in ids]
+        return join(varied, [self._list(i) for i in ids], torch.float32)
+
+    def _varied(
+        self, numbers: Tensor, positions: Tensor, cell: Tensor, draw: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A crystal with other elements or lengths, as far as variations are asked for."""
+        if draw.random() < self.substitution:
+            own, kind = np.unique(numbers.numpy(), return_inverse=True)
+            others = np.setdiff1d(self.config.elements, own)
+            exchanged = draw.random(len(own)) < 0.5
+            if exchanged.sum() <= len(others):
+                own[exchanged] = draw.choice(others, exchanged.sum(), replace=False)
+                numbers = torch.from_numpy(own[kind.reshape(-1)])
+        factor = 1 + self.scaling * draw.uniform(-1, 1)
+        return numbers, positions * factor, cell * factor
 
     def _list(self, i: int) -> dict[str, np.ndarray]:
+        """The lists of a crystal, which hold for all lengths that it may be given."""
         own = self.lists[i]
         if own is None:
-            own = self.lists[i] = lists_of(*self.crystals[i], self.config)
+            numbers, positions, cell = self.crystals[i]
+            least = 1 - self.scaling
+            own = lists_of(numbers, positions * least, cell * least, self.config)
+            self.lists[i] = own
         return own
 
 
@@ -159,7 +198,14 @@ def training_data(config: CrystalRun) -> ShuffledCrystals:
             fits = len(numbers) <= model.max_atoms and set(numbers.tolist()) <= set(model.elements)
             if fits and not known[i] and own not in names:
                 crystals.append((numbers, positions, cell))
-    return ShuffledCrystals(crystals, model, config.training.batch_size, config.training.seed)
+    return ShuffledCrystals(
+        crystals,
+        model,
+        config.training.batch_size,
+        config.training.seed,
+        substitution=config.data.substitution,
+        scaling=config.data.scaling,
+    )
 
 
 def _names(source: str) -> list[str]:
