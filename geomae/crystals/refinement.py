@@ -20,11 +20,14 @@ ROUGH, FINE = 4e-3, 1e-6
 ALIKE = 32
 """Crystals, sorted by size, that are refined together."""
 
-COPIES = 48
+COPIES = 16
 """Displaced copies of crystals that are encoded together."""
 
 ROUNDS, STEPS, ROUGH_ROUNDS = 6, 16, 2
 """Jacobians at most, steps with each at most, and how many Jacobians are in the lower precision."""
+
+CLOSE = 1e-4
+"""Residual down to which encodings in the lower precision lead the way."""
 
 PATIENCE = 3
 """Steps that hardly help after which a Jacobian is renewed."""
@@ -125,7 +128,7 @@ class _Group:
         self.damping = self.target.new_full((len(drafts),), 1e-6)
         self.finished = torch.zeros(len(drafts), dtype=torch.bool)
         self._list_again()
-        self.error = self._errors(self.parameters, ~self.finished)
+        self.error = self._errors(encoder, self.parameters, ~self.finished)
         self.residual = self.error.norm(dim=1) / self.size
 
     def _points(self, i: int, parameters: Float[Tensor, "k q"]) -> Float[Tensor, "k p 3"]:
@@ -143,13 +146,13 @@ class _Group:
         self.crystals = join(crystals, lists)
 
     def _errors(
-        self, parameters: Float[Tensor, "n q"], chosen: Bool[Tensor, " n"]
+        self, encoder: CrystalEncoder, parameters: Float[Tensor, "n q"], chosen: Bool[Tensor, " n"]
     ) -> Float[Tensor, "k values"]:
         """Encodings less the latents, of the chosen crystals."""
         ids = torch.nonzero(chosen)[:, 0].tolist()
         points = torch.cat([self._points(i, parameters[i][None])[0] for i in ids])
-        encoding = _encode(self.encoder, self.crystals.repeated(chosen.long()), points)
-        return encoding - self.target[ids]
+        encoding = _encode(encoder, self.crystals.repeated(chosen.long()), points)
+        return encoding.double() - self.target[ids]
 
     def _jacobian(
         self, encoder: CrystalEncoder, displacement: float, chosen: Bool[Tensor, " n"]
@@ -187,24 +190,41 @@ class _Group:
     def round(self, encoder: CrystalEncoder, displacement: float) -> None:
         """Steps with one Jacobian."""
         self._list_again()
-        going = ~self.finished
-        self.error[going] = self._errors(self.parameters, going)
-        self.residual = self.error.norm(dim=1) / self.size
+        self._look(self.encoder)
         before = self.residual.clone()
-        jacobian = self._jacobian(encoder, displacement, going)
-        tired = torch.zeros(len(self.drafts), dtype=torch.long)
-        for _ in range(STEPS):
-            going = ~self.finished & (self.residual > self.arrived) & (tired < PATIENCE)
-            if not bool(going.any()):
-                break
-            tired[going] += self._step(jacobian, going)
+        jacobian = self._jacobian(encoder, displacement, ~self.finished)
+        if encoder is not self.encoder:
+            self._look(encoder)
+            self._steps(encoder, jacobian, CLOSE)
+            self._look(self.encoder)
+        self._steps(self.encoder, jacobian, self.arrived)
         stuck = self.residual > 0.5 * before
         self.damping = torch.where(stuck, self.damping * 100, self.damping).clamp(1e-12, 1e2)
         given_up = stuck & ((self.residual > HOPELESS) | (self.damping > 1e-1))
         self.finished |= (self.residual < self.arrived) | given_up
 
+    def _look(self, encoder: CrystalEncoder) -> None:
+        """How far the crystals that are not finished are, by an encoder."""
+        going = ~self.finished
+        self.error[going] = self._errors(encoder, self.parameters, going)
+        self.residual[going] = self.error[going].norm(dim=1) / self.size[going]
+
+    def _steps(
+        self, encoder: CrystalEncoder, jacobian: Float[Tensor, "n q values"], goal: float
+    ) -> None:
+        """Steps until a residual is reached, or they hardly help any more."""
+        tired = torch.zeros(len(self.drafts), dtype=torch.long)
+        for _ in range(STEPS):
+            going = ~self.finished & (self.residual > goal) & (tired < PATIENCE)
+            if not bool(going.any()):
+                break
+            tired[going] += self._step(encoder, jacobian, going)
+
     def _step(
-        self, jacobian: Float[Tensor, "n q values"], going: Bool[Tensor, " n"]
+        self,
+        encoder: CrystalEncoder,
+        jacobian: Float[Tensor, "n q values"],
+        going: Bool[Tensor, " n"],
     ) -> Int[Tensor, " k"]:
         """One step of the crystals that go on; 1 for each that it hardly helped."""
         ids = torch.nonzero(going)[:, 0]
@@ -218,7 +238,7 @@ class _Group:
         step = step * (LONGEST / longest.clamp(min=LONGEST))[:, None]
         trial = self.parameters.clone()
         trial[ids] += step
-        new_error = self._errors(trial, going)
+        new_error = self._errors(encoder, trial, going)
         residual, old = new_error.norm(dim=1) / self.size[ids], self.residual[ids]
         better = residual < old
         predicted = torch.einsum("nq,nqv->nv", step, own)
