@@ -23,6 +23,7 @@ from geomae.errors import StructureError, UnsupportedStructureError
 LOSS_WEIGHTS = {"atoms": 10.0, "lattice": 10.0, "element": 0.3, "formula": 0.1}
 """Weights of the losses; what a field misses is small in nats but decides positions."""
 
+
 class CrystalAutoencoder(PointAutoencoder):
     """Encoder and decoder of crystals with one point between them.
 

@@ -28,6 +28,9 @@ CERTIFIED_UNREFINED = 0.13
 READINGS = 8
 """Readings of a sketch that are tried, one after the other, until one is certified."""
 
+EARLY = 2
+"""Of these, those that are tried before elements are exchanged in the best one."""
+
 SUBSTITUTIONS = 4
 """Times that elements are exchanged in the best crystal so far."""
 
@@ -56,7 +59,9 @@ class Reader:
             doubtful = _doubtful(best)
             if not doubtful:
                 break
-            sketches = dict(zip(doubtful, draw(self.decoder, array[doubtful], fineness), strict=True))
+            sketches = dict(
+                zip(doubtful, draw(self.decoder, array[doubtful], fineness), strict=True)
+            )
             readings = {i: iter(sketch.drafts(READINGS)) for i, sketch in sketches.items()}
             self._try(best, array, readings)
             if self.refined:

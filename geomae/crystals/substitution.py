@@ -12,10 +12,10 @@ from geomae.crystals.encoder import CrystalEncoder
 from geomae.crystals.reading import Draft, Sketch
 from geomae.crystals.refinement import RefinedCrystal
 
-CANDIDATES = 8
+CANDIDATES = 20
 """Likeliest elements that are tried on a site."""
 
-MOST = 96
+MOST = 160
 """Exchanges that are tried, the likeliest."""
 
 CLOSER = 0.97
