@@ -204,6 +204,24 @@ def lay_over(original: Structure, decoded: Structure) -> Overlay | None:
     return Overlay(rmsd, float(lengths.max()), strain, float(rmsd / spacing))
 
 
+def in_cell_of(original: Structure, decoded: Structure) -> Structure | None:
+    """The decoded crystal, repeated to fill the cell that goes with the original's.
+
+    Args:
+        original, decoded: as they stand; see `lay_over`.
+
+    Returns:
+        None where the lattices don't fit.
+    """
+    cell, small = original.cell[0].numpy(), decoded.cell[0].numpy()
+    whole = np.round(cell @ np.linalg.inv(small))
+    repeats = abs(round(np.linalg.det(whole)))
+    if not repeats or repeats * decoded.n_atoms != original.n_atoms:
+        return None
+    fractions, numbers = _filled(decoded, whole, repeats)
+    return Structure(numbers, fractions @ whole @ small, cell=whole @ small)
+
+
 def _filled(
     decoded: Structure, whole: np.ndarray, repeats: int
 ) -> tuple[Float[np.ndarray, "n 3"], np.ndarray]:
