@@ -11,8 +11,8 @@ neighbours is told, over as many neighbours as the type has other members.
 
 The map: crystals on the two main directions of their invariants, coloured by space group.
 
-Run with `python examples/14_crystal_map.py [-n 1500] [--model crystals]`. The files of MP-20 are read
-from the folder that the environment variable GEOMAE_DATA names.
+Run with `python examples/14_crystal_map.py [-n 1500] [--model crystals]`. The files of MP-20 are
+read from the folder that the environment variable GEOMAE_DATA names.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def features(model: CrystalAutoencoder, structures: list[Structure]) -> np.ndarr
 
 
 def statistics(structures: list[Structure]) -> np.ndarray:
-    """Weighted mean and spread, least and largest value of elements' properties, and Å^3 an atom."""
+    """Mean, spread, least and largest value of elements' properties, and Å^3 an atom."""
     from pymatgen.core import Element
 
     def row(number: int) -> list[float]:

@@ -74,7 +74,7 @@ def follow(model: CrystalAutoencoder, path: Callable[[float], Structure]) -> Non
         groups = [form.symmetrised.number for form in (before, after)]
         if k == largest or anchors[0] != anchors[1] or groups[0] != groups[1]:
             print(
-                f"  {shares[k]:+.2f} to {shares[k + 1]:+.2f}: {steps[k] / typical:6.1f} times that; "
+                f"  {shares[k]:+.2f} to {shares[k + 1]:+.2f}: {steps[k] / typical:6.1f} times; "
                 f"space group {groups[0]} to {groups[1]}, anchor {anchors[0]} to {anchors[1]}"
             )
 

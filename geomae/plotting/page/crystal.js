@@ -28,7 +28,8 @@ function cellOf(tag, text) {
 function latticeRow([name, before, after, difference]) {
   const row = document.createElement("tr");
   const number = (value) => (value === null ? "–" : value.toFixed(4));
-  const off = difference === null ? "–" : Math.abs(difference) < 5e-5 ? difference.toExponential(0) : difference.toFixed(4);
+  const off = difference === null ? "–" : Math.abs(difference) < 1e-9 ? "0"
+    : Math.abs(difference) < 5e-5 ? difference.toExponential(0) : difference.toFixed(4);
   row.append(cellOf("th", name), cellOf("td", number(before)), cellOf("td", number(after)), cellOf("td", off));
   return row;
 }
