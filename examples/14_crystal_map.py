@@ -133,18 +133,16 @@ def distances(queries: np.ndarray, table: np.ndarray) -> np.ndarray:
     return gaps / np.median(gaps)
 
 
-def compare_neighbours(
-    structures: list[Structure], whole: np.ndarray, model: CrystalAutoencoder
-) -> None:
+def compare_neighbours(structures: list[Structure], model: CrystalAutoencoder) -> None:
     """Print how many of the nearest neighbours of a type's members are of the type."""
-    fit = [k for k, s in enumerate(structures) if len(set(s.numbers.tolist())) <= len(STAND_INS)]
-    structures, whole = [structures[k] for k in fit], whole[fit]
+    structures = [s for s in structures if len(set(s.numbers.tolist())) <= len(STAND_INS)]
+    whole = features(model, structures)
     bare = features(model, [with_stand_ins(s, orders(s)[0]) for s in structures])
     for name, (proportions, group) in TYPES.items():
         own = np.array([is_of(s, proportions, group) for s in structures])
         members = np.flatnonzero(own)
         if len(members) < 2:
-            print(f"{name}: fewer than two among {len(structures)}; ask for more with -n")
+            print(f"{name}: fewer than two among {len(structures)}")
             continue
         ways = [(k, order) for k in members for order in orders(structures[k])]
         asked = features(model, [with_stand_ins(structures[k], order) for k, order in ways])
@@ -195,17 +193,19 @@ def main(options: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     elements = set(model.elements)
 
-    def chosen(structures: list[Structure]) -> list[Structure]:
+    def chosen(structures: list[Structure], n: int) -> list[Structure]:
         fit = [
             s
             for s in structures
             if s.n_atoms <= model.config.max_atoms and set(s.numbers.tolist()) <= elements
         ]
-        return [fit[i] for i in rng.permutation(len(fit))[: options.n]]
+        return [fit[i] for i in rng.permutation(len(fit))[:n]]
 
-    known, asked = chosen(known), chosen(asked)
+    every = chosen(asked, len(asked))
+    known, asked = chosen(known, options.n), every[: options.n]
     whole = compare_regressions(known, asked, model)
-    compare_neighbours(asked, whole, model)
+    rest = [s for s in every[options.n :] if any(is_of(s, *kind) for kind in TYPES.values())]
+    compare_neighbours(asked + rest, model)
     options.output.mkdir(parents=True, exist_ok=True)
     draw_map(options.output / "map_of_mp20.png", whole, asked)
     print(f"map_of_mp20.png is in {options.output}")

@@ -20,6 +20,8 @@ FIGURES = {
     "median_error": ("Median error", "{:.2g} Å"),
     "max_error": ("Largest error", "{:.2g} Å"),
     "certified": ("Certified", "{:.1%}"),
+    "n_certified_right": ("Certified and right", "{:d}"),
+    "n_uncertified_wrong": ("Doubted and wrong", "{:d}"),
     "n_certified_wrong": ("Certified but wrong", "{:d}"),
     "n_uncertified_right": ("Right but doubted", "{:d}"),
     "match (usual)": ("Matched, usual tolerances", "{:.2%}"),
@@ -32,6 +34,8 @@ FIGURES = {
     "rmse (default, unreduced)": ("RMSE of matches, pymatgen's, cells as they are", "{:.2g}"),
     "space group kept at 0.01": ("Space group kept at 0.01 Å", "{:.2%}"),
     "space group kept at 0.1": ("Space group kept at 0.1 Å", "{:.2%}"),
+    "space group kept at 0.01 of matches": ("Of matches, kept at 0.01 Å", "{:.2%}"),
+    "space group kept at 0.1 of matches": ("Of matches, kept at 0.1 Å", "{:.2%}"),
     "valid": ("Valid", "{:.1%}"),
     "overlaid": ("Laid on the original", "{:.1%}"),
 }
