@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GridSearchCV
@@ -129,7 +130,7 @@ def is_of(structure: Structure, proportions: tuple[int, ...], group: int) -> boo
 def distances(queries: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Between standardised features, `[q, n]`, in units of their median."""
     scale = table.std(0) + 1e-9 * np.abs(table).max()
-    gaps = np.linalg.norm((queries[:, None] - table[None]) / scale, axis=2)
+    gaps = cdist(queries / scale, table / scale)
     return gaps / np.median(gaps)
 
 
