@@ -84,15 +84,16 @@ class Reader:
         self, best: list[Settled | None], array: Tensor, sketches: dict[int, Sketch]
     ) -> None:
         """Exchange elements in the best crystals as long as that brings them closer."""
+        going = [i for i in _doubtful(best) if i in sketches]
         for _ in range(SUBSTITUTIONS):
-            jobs = []
-            for i in _doubtful(best):
-                own = best[i]
-                if own is not None and i in sketches:
-                    draft = substituted(self.encoder, own[0], sketches[i], array[i])
+            before, jobs = {i: best[i] for i in going}, []
+            for i, own in before.items():
+                if own is not None:
+                    draft = substituted(self.rough, own[0], sketches[i], array[i])
                     if draft is not None:
                         jobs.append((i, draft))
             self._keep_better(best, array, jobs)
+            going = [i for i in _doubtful(best) if i in before and best[i] is not before[i]]
 
     def _keep_better(
         self, best: list[Settled | None], array: Tensor, jobs: Sequence[tuple[int, Draft]]

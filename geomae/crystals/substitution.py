@@ -15,7 +15,7 @@ from geomae.crystals.refinement import RefinedCrystal
 CANDIDATES = 20
 """Likeliest elements that are tried on a site."""
 
-MOST = 160
+MOST = 120
 """Exchanges that are tried, the likeliest."""
 
 CLOSER = 0.97
@@ -37,7 +37,7 @@ def substituted(
     One site gets another element, all sites of an element do, or two sites swap theirs.
 
     Args:
-        encoder: in the precision of the result.
+        encoder: in either precision.
         found: a crystal that is not certified.
         sketch: that it was read from; says which elements are likely at its places.
         latent: target.
@@ -89,10 +89,11 @@ def _residuals(
         torch.from_numpy(draft.positions),
         torch.from_numpy(draft.cell),
     )
-    batch = join([crystal], [lists_of(*crystal, encoder.config)])
+    dtype = next(encoder.parameters()).dtype
+    batch = join([crystal], [lists_of(*crystal, encoder.config)], dtype)
     target, found = latent.double(), []
     for start in range(0, len(options), TOGETHER):
         part = torch.from_numpy(options[start : start + TOGETHER])
         copies = replace(batch.repeated(torch.tensor([len(part)])), numbers=part.flatten())
-        found.append((encoder(copies) - target).flatten(1).norm(dim=1) / target.norm())
+        found.append((encoder(copies).double() - target).flatten(1).norm(dim=1) / target.norm())
     return torch.cat(found).numpy()
