@@ -50,7 +50,7 @@ def field_peaks(
     *,
     even: bool = False,
     share: float = 1.0,
-    walls: Sequence[Float[Tensor, "w 3"] | None] | None = None,
+    walls: Sequence[Float[Tensor, "_ 3"] | None] | None = None,
 ) -> FieldPeaks:
     """Local maxima of the probability in the ball around each anchor.
 
@@ -102,7 +102,7 @@ def _on_grid(
     grid: Float[Tensor, "k k k 3"],
     radius: float,
     even: bool,
-    walls: Sequence[Float[Tensor, "w 3"] | None] | None,
+    walls: Sequence[Float[Tensor, "_ 3"] | None] | None,
 ) -> Float[Tensor, "n k k k"]:
     """The field at the places that are asked for, and minus infinity elsewhere."""
     asked = grid.norm(dim=-1) <= radius
