@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from geomae.cli.inputs import gather
-from geomae.cli.options import Device, Errors, Files, Model, OnError, Refine, Workers
+from geomae.cli.options import Device, Errors, Files, Model, OnError, Refine, Symmetrise, Workers
 from geomae.errors import GeomaeError
 
 
@@ -132,6 +132,7 @@ def decode(
     ] = Path("decoded.xyz"),
     model: Model = "qm9",
     refine: Refine = True,
+    symmetrise: Symmetrise = None,
     device: Device = "cpu",
 ) -> None:
     """Draw the structures of latents, and nothing but the latents.
@@ -147,6 +148,7 @@ def decode(
     from rich import print as show
 
     from geomae.autoencoder import Latents, load
+    from geomae.cli.crystals import symmetrised
     from geomae.cli.outputs import write_xyz
 
     network = load(model, device=device)
@@ -155,6 +157,7 @@ def decode(
     for index, structure in enumerate(drawn):
         if structure is not None:
             structure.latent = index
+    structures = symmetrised(network, structures, symmetrise)
     write_xyz(output, structures)
     certified = sum(bool(structure.certified) for structure in structures)
     show(f"{len(structures)} structures in {output}, {certified} certified")

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 from geomae.cli.outputs import label_of, print_lines, print_summary, write_json, write_xyz
 from geomae.data.structure import Structure
+from geomae.errors import GeomaeError
 
 if TYPE_CHECKING:
+    from geomae.autoencoder import Codec
     from geomae.crystals.evaluation import CrystalReconstruction
     from geomae.crystals.model import CrystalAutoencoder
+    from geomae.plotting.report import Pair
+
+PATTERNS = 60
+"""Crystals of a page that get powder patterns, the first."""
 
 COLUMNS = ("structure", "formula", "decoded", "RMSD / Å", "residual", "space groups", "verdict")
 
@@ -83,10 +89,20 @@ def reconstruct_to(
     refine: bool,
     workers: int,
     title: str,
+    symprec: float | None = None,
 ) -> None:
     """Reconstruct crystals, print, and write the structures, the figures and the page.
 
-    Figures are of those that the model takes; the others are named.
+    Figures are of those that the model takes, as they were decoded; the others are named.
+
+    Args:
+        network: the model.
+        structures: to reconstruct.
+        skipped: lines on what was left out before.
+        output: folder.
+        refine, workers: see `reconstruct_crystals`.
+        title: of the page.
+        symprec: write structures that are symmetrised at this tolerance in Å.
     """
     from rich import print as show
 
@@ -99,10 +115,45 @@ def reconstruct_to(
     print_summary(title, summary)
     for line in skipped:
         show(f"[yellow]skipped[/yellow] {line}")
-    write_xyz(output / "decoded.xyz", [_named(i) for i in taken if i.decoded is not None])
+    decoded = [_named(i) for i in taken if i.decoded is not None]
+    write_xyz(output / "decoded.xyz", symmetrised(network, decoded, symprec))
     write_json(output / "metrics.json", _finite(summary) | {"skipped": skipped})
     _write_page(output / "report.html", taken, summary, title, skipped)
     show(f"structures, metrics.json and report.html are in {output}")
+
+
+def symmetrised(
+    network: "Codec", structures: Sequence[Structure], symprec: float | None
+) -> list[Structure]:
+    """Crystals whose symmetry at a tolerance is exact; says what they are and how far atoms moved.
+
+    Args:
+        network: the model that decoded them.
+        structures: decoded.
+        symprec: in Å; None leaves them as they are.
+
+    Raises:
+        GeomaeError: the model is one of molecules.
+    """
+    from rich import print as show
+
+    from geomae.crystals.symmetry import symmetrise
+
+    if symprec is None:
+        return list(structures)
+    if network.config.kind != "crystals":
+        raise GeomaeError("--symmetrise is for models of crystals")
+    made = []
+    for structure in structures:
+        found = symmetrise(structure, symprec=symprec)
+        own = found.structure
+        for name in ("name", "latent", "residual", "certified"):
+            if structure.get(name) is not None:
+                own[name] = structure[name]
+        own.space_group, own.moved = found.number, found.moved
+        show(f"[bold]{label_of(structure)}[/bold]: " + found.report().replace("\n", "; "))
+        made.append(own)
+    return made
 
 
 def print_crystals(items: Sequence["CrystalReconstruction"], most: int = 200) -> None:
@@ -165,21 +216,33 @@ def _write_page(
     title: str,
     notes: list[str],
 ) -> None:
-    from geomae.plotting.report import Pair, write_report
+    from geomae.plotting.report import write_report
 
-    statuses = {"matched": "reconstructed"}
-    pairs = [
-        Pair(
-            name=label_of(item.original),
-            original=item.original,
-            decoded=item.decoded,
-            metrics=_page_figures(item),
-            status=statuses.get(item.status, item.status),
-            message=item.message,
-        )
-        for item in items
-    ]
+    pairs = [_pair(item, powder=k < PATTERNS) for k, item in enumerate(items)]
     write_report(path, pairs, summary, title=title, notes=notes)
+
+
+def _pair(item: "CrystalReconstruction", *, powder: bool) -> "Pair":
+    """A crystal and its reconstruction, in the original's cell where they fit, for the page."""
+    from geomae.metrics.crystals import in_cell_of
+    from geomae.plotting.crystal import crystal_details
+    from geomae.plotting.report import Pair
+
+    original, decoded = item.original, item.decoded
+    crystal = None
+    if item.status != "refused":
+        crystal = crystal_details(original, decoded, powder=powder)
+    if decoded is not None:
+        decoded = in_cell_of(original, decoded) or decoded
+    return Pair(
+        name=label_of(original),
+        original=original,
+        decoded=decoded,
+        metrics=_page_figures(item),
+        status=item.status,
+        message=item.message,
+        crystal=crystal,
+    )
 
 
 def _page_figures(item: "CrystalReconstruction") -> dict[str, float | str | bool]:

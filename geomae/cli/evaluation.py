@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from geomae.cli.options import Device, Errors, Files, JsonFile, Model, OnError, Refine, Workers
-from geomae.errors import GeomaeError
+from geomae.cli.options import (
+    Device,
+    Errors,
+    Files,
+    JsonFile,
+    Model,
+    OnError,
+    Refine,
+    Symmetrise,
+    Workers,
+)
+from geomae.errors import GeomaeError, MissingExtraError, StructureError
 
 
 def reconstruct(
@@ -19,6 +29,7 @@ def reconstruct(
     model: Model = "qm9",
     refine: Refine = True,
     on_error: Errors = OnError.SKIP,
+    symmetrise: Symmetrise = None,
     workers: Workers = 1,
     device: Device = "cpu",
 ) -> None:
@@ -33,7 +44,10 @@ def reconstruct(
 
     network = load(model, device=device)
     structures, skipped = gather(files, on_error, network if on_error is OnError.RAISE else None)
-    _reconstruct(network, structures, skipped, output, refine, workers, f"geomae {model}")
+    if symmetrise is not None and network.config.kind != "crystals":
+        raise GeomaeError("--symmetrise is for models of crystals")
+    title = f"geomae {model}"
+    _reconstruct(network, structures, skipped, output, refine, workers, title, symmetrise)
 
 
 def demo(
@@ -41,12 +55,16 @@ def demo(
         "demo"
     ),
     model: Model = "qm9",
+    crystals: Annotated[
+        int, typer.Option(min=0, help="Crystals at most, spread over all that there are.")
+    ] = 60,
     workers: Workers = 2,
 ) -> None:
-    """Reconstruct ASE's g2 molecules of the model's elements and write the report.
+    """Reconstruct ASE's g2 molecules of the model's elements, and crystals, and write the reports.
 
-    Radicals, diatomics and atoms among them are unlike anything that the model has learned; their
-    certificates say whether they came back.
+    Radicals, diatomics and atoms among the molecules are unlike anything that the model has
+    learned; their certificates say whether they came back. The crystals are prototypes of the AFLOW
+    library within the range of the released model, in the folder `crystals` within the other.
 
     Example: geomae demo -o demo
     """
@@ -57,6 +75,41 @@ def demo(
     known = set(network.elements)
     structures = [s for s in load_source("g2") if set(s.numbers.tolist()) <= known]
     _reconstruct(network, structures, [], output, True, workers, f"g2 molecules through {model}")
+    if crystals:
+        _demo_of_crystals(output / "crystals", crystals, workers)
+
+
+def _demo_of_crystals(output: Path, most: int, workers: int) -> None:
+    """Reconstruct prototypes of crystals by the general model, or the one of perovskites."""
+    from rich import print as show
+
+    from geomae.autoencoder import load, released_models
+    from geomae.crystals.model import CrystalAutoencoder
+    from geomae.data import load_source
+
+    name = next((own for own in ("crystals", "perov5") if own in released_models()), None)
+    if name is None:
+        show("[yellow]no model of crystals is released, so none are shown[/yellow]")
+        return
+    network = load(name)
+    assert isinstance(network, CrystalAutoencoder)
+    try:
+        within = [s for s in load_source("aflow") if _takes(network, s)]
+    except MissingExtraError as error:
+        show(f"[yellow]no crystals are shown: {error}[/yellow]")
+        return
+    chosen = within[:: max(1, -(-len(within) // most))]
+    title = f"prototypes of crystals through {name}"
+    _reconstruct(network, chosen, [], output, True, workers, title)
+
+
+def _takes(network, structure) -> bool:
+    """Whether a model takes a structure."""
+    try:
+        network.forms_of([structure])
+    except StructureError:
+        return False
+    return True
 
 
 def evaluate(
@@ -159,12 +212,13 @@ def _reconstruct(
     refine: bool,
     workers: int,
     title: str,
+    symprec: float | None = None,
 ) -> None:
     """Reconstruct, print, and write everything."""
     if network.config.kind == "crystals":
         from geomae.cli.crystals import reconstruct_to
 
-        reconstruct_to(network, structures, skipped, output, refine, workers, title)
+        reconstruct_to(network, structures, skipped, output, refine, workers, title, symprec)
         return
     from rich import print as show
 

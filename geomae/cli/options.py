@@ -18,6 +18,14 @@ Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, 
 Refine = Annotated[
     bool, typer.Option(help="Sharpen decoded positions against the encoder, to machine precision.")
 ]
+Symmetrise = Annotated[
+    float | None,
+    typer.Option(
+        metavar="Å",
+        min=0.0,
+        help="Crystals: write them with the symmetry that they have at this tolerance made exact.",
+    ),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
 

@@ -66,6 +66,32 @@ class CrystalBatch:
             return self.moved(self.positions.to(target), self.cells.to(target))
         return CrystalBatch(*(getattr(self, f.name).to(target) for f in fields(self)))
 
+    def repeated(self, times: Int[Tensor, " n"]) -> "CrystalBatch":
+        """Each crystal so many times in a row, in the order they are in."""
+        copies = torch.repeat_interleave(torch.arange(self.n), times)
+
+        def spread(owner: Tensor) -> tuple[Tensor, Tensor]:
+            """Entries of a list, copy by copy, and the copy that each belongs to."""
+            count = torch.bincount(owner, minlength=self.n)
+            first, size = (torch.cumsum(count, 0) - count)[copies], count[copies]
+            start = torch.cumsum(size, 0) - size
+            own = torch.repeat_interleave(torch.arange(len(copies)), size)
+            return torch.arange(len(own)) + (first - start)[own], own
+
+        atom, batch = spread(self.batch)
+        count = torch.bincount(self.batch, minlength=self.n)
+        size = count[copies]
+        moved = (torch.cumsum(size, 0) - size) - (torch.cumsum(count, 0) - count)[copies]
+        edge, edge_copy = spread(self.batch[self.edges[1]])
+        image, image_copy = spread(self.batch[self.image_atom])
+        vector, vector_copy = spread(self.vector_crystal)
+        return CrystalBatch(
+            self.numbers[atom], self.positions[atom], self.cells[copies], batch,
+            self.edges[:, edge] + moved[edge_copy], self.shifts[edge],
+            self.image_atom[image] + moved[image_copy], self.image_shift[image],
+            vector_copy, self.vector_class[vector], self.coefficients[vector],
+        )  # fmt: skip
+
     def edge_vectors(self) -> Float[Tensor, "edges 3"]:
         """From target to source along each edge, in Å."""
         source, target = self.edges
@@ -111,10 +137,16 @@ def prominence(
 
 
 def lists_of(
-    numbers: Tensor, positions: Tensor, cell: Tensor, config: CrystalConfig
+    numbers: Tensor, positions: Tensor, cell: Tensor, config: CrystalConfig, *, slack: float = 0.0
 ) -> dict[str, np.ndarray]:
-    """The whole numbers of one crystal in canonical form; see `CrystalBatch`."""
-    near = neighbours(positions, config.sites.cutoff, cell=cell)
+    """The whole numbers of one crystal in canonical form; see `CrystalBatch`.
+
+    Args:
+        numbers, positions, cell: of the crystal.
+        config: says how far it matters.
+        slack: length in Å by which neighbours may be farther, for crystals that are to move.
+    """
+    near = neighbours(positions, config.sites.cutoff + slack, cell=cell)
     basis, points = cell.numpy(), positions.numpy()
     squares = np.square(points[:, None] + SHIFTS @ basis).sum(-1)
     reach = -2 * np.log(FAINT) * config.image_width**2

@@ -54,7 +54,9 @@ class Canonical:
         return self.operations.rotations[lengths < 1e-4]
 
 
-def canonical(structure: Structure, *, symprec: float = SYMPREC) -> Canonical:
+def canonical(
+    structure: Structure, *, symprec: float = SYMPREC, checked: bool = False
+) -> Canonical:
     """The form of a crystal from which it is encoded.
 
     Primitive, conventional and Niggli cells, supercells, any origin, orientation and order of atoms
@@ -66,6 +68,7 @@ def canonical(structure: Structure, *, symprec: float = SYMPREC) -> Canonical:
     Args:
         structure: periodic along all three lattice vectors.
         symprec: distance in Å within which symmetry is taken to be meant and made exact.
+        checked: whether `check_structure` has been asked already.
 
     Raises:
         UnsupportedStructureError: it is not periodic along all three vectors.
@@ -73,7 +76,8 @@ def canonical(structure: Structure, *, symprec: float = SYMPREC) -> Canonical:
             can be found.
         MissingExtraError: moyopy is not installed.
     """
-    check_structure(structure)
+    if not checked:
+        check_structure(structure)
     found = symmetrise(structure, symprec=symprec)
     anchor, tied = choose_anchor(found.structure, found.orbits)
     others = np.delete(np.arange(found.structure.n_atoms), anchor)

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from geomae.crystals.canonical import about
-from geomae.crystals.symmetry import Operations, nearest, symmetrise
+from geomae.crystals.symmetry import Operations, symmetrise
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 
@@ -15,52 +17,82 @@ LOOSE = 1e-6
 
 
 @dataclass(frozen=True)
-class Symmetric:
-    """A crystal with exact symmetry and its symmetric changes.
+class Ways:
+    """The ways in which a crystal may change, and where they lead.
 
-    Points are its atoms but the first, then its three lattice vectors.
+    Points are its atoms but the first, which stays at the origin, then its three lattice vectors.
 
     Attributes:
-        structure: the first atom at the origin.
-        directions: changes of the points, orthonormal, `[3 points, q]`: those that keep all
-            operations, and turns of the whole crystal.
+        base: the points of the crystal as it is, `[p, 3]` in Å.
+        changes: of the points, orthonormal, `[3 p, q]`.
+        lever: with turns of the whole crystal as three ways more, the root sum of squares of the
+            points' distances, in Å, so that a unit of either moves them about as far; else None.
     """
 
-    structure: Structure
-    directions: Float[np.ndarray, "d q"]
+    base: Float[Tensor, "p 3"]
+    changes: Float[Tensor, "d q"]
+    lever: float | None
+
+    @property
+    def n(self) -> int:
+        """Number of ways."""
+        return self.changes.shape[1] + (0 if self.lever is None else 3)
+
+    def points(self, parameters: Float[Tensor, "k n"]) -> Float[Tensor, "k p 3"]:
+        """The points, so far along each of the ways: changed first, then turned."""
+        q = self.changes.shape[1]
+        moved = self.base + (parameters[:, :q] @ self.changes.T).view(-1, *self.base.shape)
+        if self.lever is None:
+            return moved
+        x, y, z = (parameters[:, q:] / self.lever).T
+        zero = torch.zeros_like(x)
+        skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(-1, 3, 3)
+        return moved @ torch.linalg.matrix_exp(skew).transpose(1, 2)
 
 
-def symmetric_directions(structure: Structure, symprec: float) -> Symmetric:
+def all_ways(structure: Structure) -> Ways:
+    """Every change there is.
+
+    Args:
+        structure: with the first atom at the origin.
+    """
+    base = torch.cat([structure.positions[1:], structure.cell[0]]).double()
+    return Ways(base, torch.eye(base.numel(), dtype=torch.float64), None)
+
+
+def symmetric_ways(structure: Structure, symprec: float) -> Ways:
     """Make a crystal's symmetry exact, its first atom staying at the origin, and find the
-    changes that keep it.
+    changes that keep it, and turns.
 
-    Where no symmetry is found, or a smaller cell, all changes are directions.
+    However far it goes along them, the crystal keeps all operations. Where no symmetry is found,
+    or a smaller cell, every change is a way.
 
     Args:
         structure: primitive, with the first atom at the origin.
         symprec: distance in Å within which symmetry is taken to be meant.
     """
-    everything = np.eye(3 * (structure.n_atoms + 2))
     try:
         found = symmetrise(structure, symprec=symprec)
     except GeomaeError:
-        return Symmetric(structure, everything)
+        return all_ways(structure)
     parents = found.parents.tolist()
     if found.structure.n_atoms != structure.n_atoms or len(set(parents)) < len(parents):
-        return Symmetric(structure, everything)
+        return all_ways(structure)
     order = np.argsort(found.parents)
     own, operations = about(found, int(order[0]), order)
     if len(operations) == 1:
-        return Symmetric(structure, everything)
-    basis = np.concatenate([_invariant(own, operations), _turns(own)], axis=1)
-    u, size, _ = np.linalg.svd(basis, full_matrices=False)
-    return Symmetric(own, u[:, size > LOOSE])
+        return all_ways(structure)
+    base = torch.cat([own.positions[1:], own.cell[0]]).double()
+    kept, turns = _invariant(own, operations), _turns(base.numpy())
+    into, size, _ = np.linalg.svd(kept.T @ turns)
+    rest = kept @ into[:, int((size > 1 - LOOSE).sum()) :]
+    return Ways(base, torch.from_numpy(rest), float(base.norm()))
 
 
-def _turns(structure: Structure) -> Float[np.ndarray, "d 3"]:
-    """Changes of the points when the crystal turns about each axis."""
-    points = np.concatenate([structure.positions.numpy()[1:], structure.cell[0].numpy()])
-    return np.stack([np.cross(axis, points).reshape(-1) for axis in np.eye(3)], 1)
+def _turns(points: Float[np.ndarray, "p 3"]) -> Float[np.ndarray, "d 3"]:
+    """An orthonormal basis of the changes of points that turn all of them."""
+    moves = np.stack([np.cross(axis, points).reshape(-1) for axis in np.eye(3)], 1)
+    return np.linalg.svd(moves, full_matrices=False)[0]
 
 
 def _invariant(structure: Structure, operations: Operations) -> Float[np.ndarray, "d q"]:
@@ -70,15 +102,17 @@ def _invariant(structure: Structure, operations: Operations) -> Float[np.ndarray
     changes = np.eye(3 * (n + 2)).reshape(n + 2, 3, -1)
     zero = np.zeros((1, 3, changes.shape[2]))
     atoms, lattice = np.concatenate([zero, changes[: n - 1]]), changes[n - 1 :]
+    inverse = np.linalg.inv(cell)
     mean = np.zeros_like(changes)
     for rotation, translation in zip(operations.rotations, operations.translations, strict=True):
-        moved = positions @ rotation.T + translation
-        gaps = moved[:, None] - positions[None]
-        _, lengths = nearest(gaps, cell)
-        lengths[numbers[:, None] != numbers[None]] = np.inf
-        partner = lengths.argmin(1)
-        image = np.round(gaps[np.arange(n), partner] @ np.linalg.inv(cell))
-        whole = np.round(cell @ rotation.T @ np.linalg.inv(cell))
+        gaps = (positions @ rotation.T + translation)[:, None] - positions[None]
+        fractions = gaps @ inverse
+        images = np.round(fractions)
+        off = np.abs(fractions - images).max(-1)
+        off[numbers[:, None] != numbers[None]] = np.inf
+        partner = off.argmin(1)
+        image = images[np.arange(n), partner]
+        whole = np.round(cell @ rotation.T @ inverse)
         turned = np.einsum("ij,pjd->pid", rotation, lattice)
         new_lattice = np.einsum("kl,lid->kid", np.linalg.inv(whole), turned)
         new_atoms = np.empty_like(atoms)

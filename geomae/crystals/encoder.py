@@ -3,13 +3,14 @@ anchor.
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from geomae.autoencoder.blocks import NodeBlock, Resize
 from geomae.crystals.batch import CrystalBatch, shares
 from geomae.crystals.config import CrystalConfig
-from geomae.equivariant import Linear, RadialBasis, Transport, dim, soften, spherical_harmonics
+from geomae.crystals.meeting import Meeting, sums_of_products
+from geomae.equivariant import Linear, RadialBasis, dim, spherical_harmonics
 
 CLASSES = 7
 """Classes of a lattice modulo twice itself, but for its own."""
@@ -41,30 +42,10 @@ class SiteEmbedding(nn.Module):
         source, target = crystals.edges
         shells = self.basis(vectors.norm(dim=1)) @ self.radial * self.element[element[source]]
         harmonics = spherical_harmonics(self.lmax, vectors)
-        terms = harmonics[:, :, None] * shells[:, None]
-        density = terms.new_zeros(len(element), *terms.shape[1:]).index_add(0, target, terms)
+        density = sums_of_products(harmonics, shells, target, len(element))
         features = self.mix(density) * self.scale[element][:, None]
         scalars = features[:, :1] + self.shift[element][:, None]
         return torch.cat([scalars, features[:, 1:]], 1)
-
-
-class WeightedTransport(Transport):
-    """Features carried along edges, each counting by its weight."""
-
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        features: Float[Tensor, "sources m_in c_in"],
-        vectors: Float[Tensor, "edges 3"],
-        weights: Float[Tensor, " edges"],
-        edges: Int[Tensor, "2 edges"],
-        n_targets: int,
-    ) -> Float[Tensor, "targets m_out c_out"]:
-        """Features at the targets; see `Transport`."""
-        directions, lengths = soften(vectors, self.softening)
-        harmonics = spherical_harmonics(self.lmax_filter, directions, normalize=False)
-        radial = self.basis(lengths) * weights[:, None]
-        carried = self.convolution(self.before(features), harmonics, radial, edges, n_targets)
-        return self.after(carried)
 
 
 class LatticeDensity(nn.Module):
@@ -82,9 +63,9 @@ class LatticeDensity(nn.Module):
         group = crystals.vector_crystal * CLASSES + crystals.vector_class
         weights = shares(vectors, group, crystals.n * CLASSES, self.width)
         radial = self.basis(vectors.norm(dim=1)) * weights[:, None]
-        terms = spherical_harmonics(self.lmax, vectors)[:, :, None] * radial[:, None]
-        zeros = terms.new_zeros(crystals.n, *terms.shape[1:])
-        return self.mix(zeros.index_add(0, crystals.vector_crystal, terms))
+        harmonics = spherical_harmonics(self.lmax, vectors)
+        density = sums_of_products(harmonics, radial, crystals.vector_crystal, crystals.n)
+        return self.mix(density)
 
 
 class CrystalEncoder(nn.Module):
@@ -103,7 +84,7 @@ class CrystalEncoder(nn.Module):
         self.site_blocks = nn.Sequential(
             *(NodeBlock(sites.channels, sites.lmax) for _ in range(sites.blocks))
         )
-        self.combine = WeightedTransport(
+        self.combine = Meeting(
             sites.channels,
             config.channels,
             sites.lmax,
@@ -126,8 +107,7 @@ class CrystalEncoder(nn.Module):
         features = self.site_blocks(self.embedding(crystals))
         vectors, atom = crystals.image_vectors(), crystals.image_atom
         weights = shares(vectors, atom, len(crystals.numbers), self.config.image_width)
-        edges = torch.stack([atom, crystals.batch[atom]])
-        met = self.combine(features, vectors, weights, edges, crystals.n)
+        met = self.combine(features, vectors, weights, atom, crystals.batch, crystals.n)
         return self.narrow(self.blocks(met + self.lattice(crystals)))
 
     @property

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from geomae.crystals.canonical import Canonical
 from geomae.crystals.model import CrystalAutoencoder
+from geomae.crystals.reader import Reader
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.metrics.crystals import CrystalComparison, compare_crystal
@@ -86,26 +88,26 @@ Outcome = tuple[Structure | None, CrystalComparison | None, str | None]
 """What was decoded, how it compares, and why the model does not take the original."""
 
 
-def _outcomes(model: CrystalAutoencoder, job: list[Structure], refine: bool) -> list[Outcome]:
-    refused = dict(_refusals(model, job))
-    taken = [structure for i, structure in enumerate(job) if i not in refused]
-    decoded = iter(model.decode(model.encode(taken), refine=refine) if taken else [])
-    found: list[Outcome] = []
-    for i, structure in enumerate(job):
-        if i in refused:
-            found.append((None, None, refused[i]))
+def _outcomes(model: CrystalAutoencoder, reader: Reader, job: list[Structure]) -> list[Outcome]:
+    forms: list[Canonical] = []
+    messages: list[str | None] = []
+    for structure in job:
+        message = None
+        try:
+            forms += model.forms_of([structure])
+        except GeomaeError as error:
+            message = getattr(error, "fault", str(error))
+        messages.append(message)
+    latents = model.encode_forms(reader.encoder, forms).to("cpu")
+    decoded = iter(reader.read(latents) if forms else [])
+    outcomes: list[Outcome] = []
+    for structure, message in zip(job, messages, strict=True):
+        if message is not None:
+            outcomes.append((None, None, message))
         else:
             own = next(decoded)
-            found.append((own, compare_crystal(structure, own), None))
-    return found
-
-
-def _refusals(model: CrystalAutoencoder, structures: list[Structure]) -> Iterator[tuple[int, str]]:
-    for index, structure in enumerate(structures):
-        try:
-            model.forms_of([structure])
-        except GeomaeError as error:
-            yield index, getattr(error, "fault", str(error))
+            outcomes.append((own, compare_crystal(structure, own), None))
+    return outcomes
 
 
 def _run(
@@ -113,8 +115,9 @@ def _run(
 ) -> Iterator[list[Outcome]]:
     """Outcomes of each job, in order."""
     if workers <= 1:
+        reader = Reader(model.eval(), refine)
         for job in jobs:
-            yield _outcomes(model, job, refine)
+            yield _outcomes(model, reader, job)
         return
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
@@ -135,12 +138,12 @@ _worker: dict = {}
 
 def _start_worker(model: CrystalAutoencoder, refine: bool) -> None:
     torch.set_num_threads(1)
-    _worker.update(model=model, refine=refine)
+    _worker.update(model=model, reader=Reader(model.eval(), refine))
 
 
 def _work(job: list[dict]) -> list[tuple]:
     structures = [_unpack(columns) for columns in job]
-    outcomes = _outcomes(_worker["model"], structures, _worker["refine"])
+    outcomes = _outcomes(_worker["model"], _worker["reader"], structures)
     return [
         (None if decoded is None else _pack(decoded), comparison, message)
         for decoded, comparison, message in outcomes

@@ -1,7 +1,6 @@
 """The autoencoder of crystals: structures to latents at their anchors, and back."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 import numpy as np
 import torch
@@ -14,25 +13,15 @@ from geomae.crystals.canonical import Canonical, canonical
 from geomae.crystals.config import CrystalConfig
 from geomae.crystals.decoder import CrystalDecoder
 from geomae.crystals.encoder import CrystalEncoder
-from geomae.crystals.reading import Draft, draw
-from geomae.crystals.refinement import RefinedCrystal, refine
+from geomae.crystals.reader import Reader
 from geomae.crystals.symmetry import require_crystal
 from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
-from geomae.data.validate import check_structure, find_fault
+from geomae.data.validate import check_structure
 from geomae.errors import StructureError, UnsupportedStructureError
 
 LOSS_WEIGHTS = {"atoms": 10.0, "lattice": 10.0, "element": 0.3, "formula": 0.1}
 """Weights of the losses; what a field misses is small in nats but decides positions."""
-
-CERTIFIED = {torch.float32: 1e-5, torch.float64: 1e-8}
-"""Residuals below which a refined crystal encodes to the latent, by the latent's precision."""
-
-CERTIFIED_UNREFINED = 0.13
-"""The same straight from the fields."""
-
-RETRIES = 8
-"""Readings of a latent that are refined where the likeliest is not certified."""
 
 
 class CrystalAutoencoder(PointAutoencoder):
@@ -100,7 +89,7 @@ class CrystalAutoencoder(PointAutoencoder):
         self.check(structures)
         forms = []
         for index, structure in enumerate(structures):
-            form = canonical(structure, symprec=self.config.symprec)
+            form = canonical(structure, symprec=self.config.symprec, checked=True)
             if form.structure.n_atoms > self.config.max_atoms:
                 raise UnsupportedStructureError(
                     f"has {form.structure.n_atoms} atoms in its primitive cell; the model takes 1 "
@@ -126,12 +115,19 @@ class CrystalAutoencoder(PointAutoencoder):
         """
         exact, parts = self.exact_encoder(), []
         for chunk in chunks(structures, batch_size, "encoding" if progress else None):
-            forms = self.forms_of(chunk)
-            crystals = batch_of([form.structure for form in forms], self.config)
-            array = exact(_on(crystals, self.device))
-            centres = torch.from_numpy(np.array([form.centre for form in forms]))
-            parts.append(Latents(array.to(self.dtype), centres.to(self.device)))
+            parts.append(self._encoded(exact, self.forms_of(chunk)))
         return self.joined(parts)
+
+    @torch.no_grad()
+    def encode_forms(self, exact: CrystalEncoder, forms: Sequence[Canonical]) -> Latents:
+        """Latents of canonical forms that `forms_of` gave, by the encoder in float64."""
+        return self.joined([self._encoded(exact, forms)] if forms else [])
+
+    def _encoded(self, exact: CrystalEncoder, forms: Sequence[Canonical]) -> Latents:
+        crystals = batch_of([form.structure for form in forms], self.config)
+        array = exact(_on(crystals, next(exact.parameters()).device))
+        centres = torch.from_numpy(np.array([form.centre for form in forms]))
+        return Latents(array.to(self.dtype), centres.to(self.device))
 
     @torch.no_grad()
     def decode(
@@ -158,89 +154,10 @@ class CrystalAutoencoder(PointAutoencoder):
         self.check_latents(latents)
         self.eval()
         latents, decoded = latents.to("cpu"), []
-        reader = _Reader(self, refine)
+        reader = Reader(self, refine)
         for ids in chunks(range(len(latents)), batch_size, "decoding" if progress else None):
             decoded += reader.read(latents[ids])
         return decoded
-
-
-class _Reader:
-    """Draws, refines and certifies on the CPU; draws again with more care where one is in doubt."""
-
-    def __init__(self, model: CrystalAutoencoder, refined: bool):
-        self.decoder = deepcopy(model.decoder).cpu().eval()
-        self.encoder = model.exact_encoder().cpu()
-        self.rough = deepcopy(self.encoder).to(model.dtype)
-        self.refined, self.config = refined, model.config
-
-    def read(self, latents: Latents) -> list[Structure | None]:
-        array = latents.array
-        best: list[tuple[RefinedCrystal, bool] | None] = [None] * len(array)
-        for fineness, most in ((1, 1), (1, RETRIES), (2, RETRIES)):
-            doubtful = [i for i, own in enumerate(best) if own is None or not own[1]]
-            if not doubtful:
-                break
-            sketches = draw(self.decoder, array[doubtful], fineness)
-            skipped = 1 if fineness == 1 and most > 1 else 0
-            jobs = [
-                (i, draft)
-                for i, sketch in zip(doubtful, sketches, strict=True)
-                for draft in sketch.drafts(most)[skipped:]
-            ]
-            for (i, _), again in zip(jobs, self._settle(jobs, array), strict=True):
-                own = best[i]
-                if own is None or _rank(again) > _rank(own):
-                    best[i] = again
-        return [
-            None if own is None else _structure(*own, centre)
-            for own, centre in zip(best, latents.centres, strict=True)
-        ]
-
-    def _settle(
-        self, jobs: list[tuple[int, Draft]], array: Tensor
-    ) -> list[tuple[RefinedCrystal, bool]]:
-        """Refine drafts, each towards its latent, and say whether that certifies them."""
-        rounds = {} if self.refined else {"rounds": 0}
-        targets = array[[i for i, _ in jobs]]
-        refined = refine(self.encoder, self.rough, [draft for _, draft in jobs], targets, **rounds)
-        bound = CERTIFIED[array.dtype] if self.refined else CERTIFIED_UNREFINED
-        return [
-            (own, own.residual < bound and (not self.refined or self._is_canonical(own.draft)))
-            for own in refined
-        ]
-
-    def _is_canonical(self, draft: Draft) -> bool:
-        """Whether a crystal's own canonical form is primitive like it, about the same orbit."""
-        structure = Structure(draft.numbers, draft.positions, cell=draft.cell)
-        if find_fault(structure) is not None:
-            return False
-        try:
-            form = canonical(structure, symprec=self.config.symprec)
-        except StructureError:
-            return False
-        symmetrised = form.symmetrised
-        if form.structure.n_atoms != structure.n_atoms:
-            return False
-        place = {int(parent): i for i, parent in enumerate(symmetrised.parents)}
-        orbits = symmetrised.orbits
-        return bool(orbits[place[0]] == orbits[place[form.anchor]])
-
-
-def _rank(own: tuple[RefinedCrystal, bool]) -> tuple[bool, float]:
-    """Certified ones first, then by how close their encodings are."""
-    return own[1], -own[0].residual
-
-
-def _structure(own: RefinedCrystal, certified: bool, centre: Tensor) -> Structure:
-    draft = own.draft
-    return Structure(
-        draft.numbers,
-        draft.positions + centre.double().numpy(),
-        cell=draft.cell,
-        confidence=torch.from_numpy(draft.confidence),
-        residual=own.residual,
-        certified=bool(certified),
-    )
 
 
 def _on(crystals: CrystalBatch, device: torch.device) -> CrystalBatch:

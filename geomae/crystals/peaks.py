@@ -1,5 +1,6 @@
 """The peaks of the probability that a field gives, around many anchors at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,9 @@ HESSIAN = (4, 5, 6, 5, 7, 8, 6, 8, 9)
 
 FAINTEST = 0.03
 """Least probability of a place on the grid from which the climb starts."""
+
+MARGIN = 0.8
+"""Distance in Å beyond the Wigner-Seitz cell up to which seeds are looked for."""
 
 ROWS = 128
 """Places whose derivatives are evaluated together: few enough to stay in a core's cache."""
@@ -45,6 +49,8 @@ def field_peaks(
     fineness: int = 1,
     *,
     even: bool = False,
+    share: float = 1.0,
+    walls: Sequence[Float[Tensor, "_ 3"] | None] | None = None,
 ) -> FieldPeaks:
     """Local maxima of the probability in the ball around each anchor.
 
@@ -58,10 +64,15 @@ def field_peaks(
         most: seeds that are followed for each anchor, the highest.
         fineness: of the grid; 1 gives it the level's spacing.
         even: the field is its own inversion image, so that half of it is enough.
+        share: of the radius within which seeds are looked for.
+        walls: seeds of each anchor are looked for only on the near side of the planes that halve
+            these vectors, and `MARGIN` beyond them; None for the whole ball.
     """
     coefficients = field.prepare(features)
     spacing = level.spacing / fineness
-    seeds, owner = _seeds(field, coefficients, level.radius, spacing, most, even)
+    grid = _grid(level.radius * share, spacing).to(coefficients)
+    values = _on_grid(field, coefficients, grid, level.radius * share, even, walls)
+    seeds, owner = _seeds(values, grid, most, even)
 
     def derivatives(points: Tensor, owners: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         jets = field.jets_at(coefficients, points, owners)[..., 0]
@@ -74,27 +85,71 @@ def field_peaks(
     reach = level.radius + level.spacing
     ends = climb(derivatives, seeds, owner, reach=level.spacing, radius=reach, chunk=ROWS)
     found = merge_maxima(ends, tolerance=level.width / 4)
-    return FieldPeaks(found.positions, found.owner, found.values.exp())
+    peaks = FieldPeaks(found.positions, found.owner, found.values.exp())
+    return _with_images(peaks, level.width / 4) if even else peaks
+
+
+def _grid(radius: float, spacing: float) -> Float[Tensor, "k k k 3"]:
+    """A cubic grid that holds a ball."""
+    steps = int(radius / spacing) + 1
+    axis = spacing * torch.arange(-steps, steps + 1)
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
+
+
+def _on_grid(
+    field: Field,
+    coefficients: Float[Tensor, "n m h"],
+    grid: Float[Tensor, "k k k 3"],
+    radius: float,
+    even: bool,
+    walls: Sequence[Float[Tensor, "_ 3"] | None] | None,
+) -> Float[Tensor, "n k k k"]:
+    """The field at the places that are asked for, and minus infinity elsewhere."""
+    asked = grid.norm(dim=-1) <= radius
+    if even:
+        asked.view(-1)[asked.numel() // 2 + 1 :] = False
+    values = coefficients.new_full((len(coefficients), *asked.shape), -torch.inf)
+    if walls is None:
+        values[:, asked] = field.on_grid(coefficients, grid[asked])[..., 0]
+    else:
+        places = grid[asked]
+        for own, vectors, row in zip(coefficients, walls, values, strict=True):
+            near = torch.ones(len(places), dtype=torch.bool, device=places.device)
+            if vectors is not None:
+                lengths = vectors.norm(dim=1).to(places)
+                depth = places @ (vectors.to(places) / lengths[:, None]).T
+                near = (depth <= lengths / 2 + MARGIN).all(1)
+            column = row.new_full((len(places),), -torch.inf)
+            column[near] = field.on_grid(own[None], places[near])[0, :, 0]
+            row[asked] = column
+    return torch.maximum(values, values.flip(1, 2, 3)) if even else values
 
 
 def _seeds(
-    field: Field, coefficients: Tensor, radius: float, spacing: float, most: int, even: bool
+    values: Float[Tensor, "n k k k"], grid: Float[Tensor, "k k k 3"], most: int, even: bool
 ) -> tuple[Tensor, Tensor]:
-    """Places of a cubic grid as high as the 26 around them, and their owners."""
-    steps = int(radius / spacing) + 1
-    axis = spacing * torch.arange(-steps, steps + 1).to(coefficients)
-    grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
-    inside = grid.norm(dim=-1) <= radius
-    asked = inside.clone()
-    if even:
-        asked.view(-1)[asked.numel() // 2 + 1 :] = False
-    values = coefficients.new_full((len(coefficients), *inside.shape), -torch.inf)
-    values[:, asked] = field.on_grid(coefficients, grid[asked])[..., 0]
-    if even:
-        values = torch.maximum(values, values.flip(1, 2, 3))
+    """Places of a cubic grid as high as the 26 around them, and their owners; one of the two that
+    are each other's inversion image.
+    """
     around = nn.functional.max_pool3d(values[:, None], 3, stride=1, padding=1)[:, 0]
     peaked = (values == around) & (torch.sigmoid(values) > FAINTEST)
     ranked = torch.where(peaked, values, -torch.inf).flatten(1)
+    if even:
+        ranked = ranked[:, : ranked.shape[1] // 2 + 1]
+        most = most // 2
     top = ranked.topk(min(most, ranked.shape[1]), dim=1)
     owner, rank = torch.isfinite(top.values).nonzero(as_tuple=True)
     return grid.flatten(0, 2)[top.indices[owner, rank]], owner
+
+
+def _with_images(peaks: FieldPeaks, tolerance: float) -> FieldPeaks:
+    """Peaks and their inversion images, those that are both once; in the order of peaks."""
+    gaps = torch.cdist(peaks.positions, -peaks.positions)
+    gaps = gaps.masked_fill(peaks.owner[:, None] != peaks.owner, torch.inf)
+    lone = ~(gaps < tolerance).any(1)
+    positions = torch.cat([peaks.positions, -peaks.positions[lone]])
+    owner = torch.cat([peaks.owner, peaks.owner[lone]])
+    confidence = torch.cat([peaks.confidence, peaks.confidence[lone]])
+    order = torch.argsort(confidence, descending=True, stable=True)
+    order = order[torch.argsort(owner[order], stable=True)]
+    return FieldPeaks(positions[order], owner[order], confidence[order])

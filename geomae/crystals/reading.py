@@ -40,6 +40,9 @@ AGREED = 0.85
 DOUBTED = 4
 """Least clear readings that alternatives are made of."""
 
+INNER = 0.6
+"""Share of the ball's radius within which a lattice is looked for first."""
+
 SHORTEST = 12
 """Peaks of a lattice's field, the shortest, of which three may be its basis."""
 
@@ -163,34 +166,57 @@ def draw(
     features = decoder.features(latents.to(next(decoder.parameters()).dtype))
     config = decoder.config
     formula = decoder.formula(features).log_softmax(-1)
-    vectors = field_peaks(
-        decoder.lattice, decoder.even(features), config.lattice, VECTORS, fineness, even=True
-    )
+    lattices = _lattices(decoder, features, fineness)
     largest = int(formula.argmax(-1).sum(1).clamp(1, config.max_atoms).max()) if len(formula) else 1
-    atoms = field_peaks(decoder.atoms, features, config.atoms, IMAGES * largest, fineness)
+    walls = [
+        None if own is None else torch.from_numpy(voronoi_vectors(own.cell).vectors)
+        for own in lattices
+    ]
+    atoms = field_peaks(
+        decoder.atoms, features, config.atoms, IMAGES * largest, fineness, walls=walls
+    )
     prepared = decoder.element.prepare(features)
     logits = decoder.element.at(prepared, atoms.positions, atoms.owner).log_softmax(-1)
     origin = features.new_zeros(len(features), 1, 3)
     at_anchor = decoder.element.on_points(prepared, origin)[:, 0].log_softmax(-1)
     sketches = []
-    for i in range(len(features)):
-        own, short = atoms.owner == i, vectors.owner == i
+    for i, lattice in enumerate(lattices):
+        own = atoms.owner == i
         peaks = _Peaks(
             torch.cat([origin[0], atoms.positions[own]]).double().numpy(),
             torch.cat([origin.new_full((1,), torch.inf), atoms.confidence[own]]).double().numpy(),
             torch.cat([at_anchor[i : i + 1], logits[own]]).double().numpy(),
         )
-        cell = best_lattice(
-            vectors.positions[short].double().numpy(),
-            vectors.confidence[short].double().numpy(),
-            reach=config.lattice.width,
-        )
+        cell = None if lattice is None else lattice.cell
         if cell is not None:
             peaks = _merged(peaks, cell)
         told = formula[i].double().numpy()
         columns = (peaks.places, peaks.confidence, peaks.elements)
         sketches.append(Sketch(cell, *columns, told, config.elements))
     return sketches
+
+
+def _lattices(
+    decoder: CrystalDecoder, features: Float[Tensor, "n m c"], fineness: int
+) -> list["SeenLattice | None"]:
+    """The lattice of each latent: close to the anchor first, and farther out where what is seen
+    there does not make one.
+    """
+    found: list[SeenLattice | None] = [None] * len(features)
+    for share in (INNER, 1.0):
+        left = [i for i, own in enumerate(found) if own is None or own.agreement < AGREED]
+        if not left:
+            break
+        vectors = field_peaks(
+            decoder.lattice, decoder.even(features[left]), decoder.config.lattice, VECTORS,
+            fineness, even=True, share=share,
+        )  # fmt: skip
+        for k, i in enumerate(left):
+            own = vectors.owner == k
+            positions = vectors.positions[own].double().numpy()
+            confidence = vectors.confidence[own].double().numpy()
+            found[i] = best_lattice(positions, confidence, reach=decoder.config.lattice.width)
+    return found
 
 
 @dataclass(frozen=True)
@@ -202,10 +228,23 @@ class _Peaks:
     elements: np.ndarray
 
 
+@dataclass(frozen=True)
+class SeenLattice:
+    """A lattice that peaks show.
+
+    Attributes:
+        cell: Niggli-reduced, in Å.
+        agreement: of its relevant vectors with the peaks; 1 is perfect.
+    """
+
+    cell: Float[np.ndarray, "3 3"]
+    agreement: float
+
+
 def best_lattice(
     vectors: Float[np.ndarray, "k 3"], confidence: Float[np.ndarray, " k"], *, reach: float
-) -> Float[np.ndarray, "3 3"] | None:
-    """The lattice that explains peaks best, Niggli-reduced; None if there is none.
+) -> SeenLattice | None:
+    """The lattice that explains peaks best; None if there is none.
 
     Of the lattices spanned by three of the shortest peaks the one whose relevant vectors and the
     peaks agree best: a vector without a peak counts against it, and so does a peak without
@@ -238,9 +277,9 @@ def best_lattice(
                 break
     if not candidates:
         return None
-    best = both[list(max(candidates)[1])]
+    score, three = max(candidates)
     try:
-        return _fitted(best, both, weight, reach)
+        return SeenLattice(_fitted(both[list(three)], both, weight, reach), score)
     except GeomaeError:
         return None
 

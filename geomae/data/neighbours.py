@@ -105,11 +105,12 @@ def heights(
     """
     result = torch.full(pbc.shape, torch.inf, dtype=torch.float64)
     for k in pbc.any(1).nonzero()[:, 0].tolist():
-        rows = cell[k, pbc[k]].double()
-        lengths = rows.norm(dim=1, keepdim=True)
-        unit = rows / lengths.clamp(min=torch.finfo(torch.float64).tiny)
-        independent = int(torch.linalg.matrix_rank(unit)) == len(rows)
-        result[k, pbc[k]] = 1 / torch.linalg.pinv(rows).norm(dim=0) if independent else 0.0
+        rows = cell[k, pbc[k]].double().cpu().numpy()
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        unit = rows / lengths.clip(min=np.finfo(np.float64).tiny)
+        independent = np.linalg.matrix_rank(unit) == len(rows)
+        gaps = 1 / np.linalg.norm(np.linalg.pinv(rows), axis=0) if independent else 0.0
+        result[k, pbc[k]] = torch.as_tensor(gaps, dtype=torch.float64)
     return result
 
 

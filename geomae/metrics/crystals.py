@@ -204,6 +204,24 @@ def lay_over(original: Structure, decoded: Structure) -> Overlay | None:
     return Overlay(rmsd, float(lengths.max()), strain, float(rmsd / spacing))
 
 
+def in_cell_of(original: Structure, decoded: Structure) -> Structure | None:
+    """The decoded crystal, repeated to fill the cell that goes with the original's.
+
+    Args:
+        original, decoded: as they stand; see `lay_over`.
+
+    Returns:
+        None where the lattices don't fit.
+    """
+    cell, small = original.cell[0].numpy(), decoded.cell[0].numpy()
+    whole = np.round(cell @ np.linalg.inv(small))
+    repeats = abs(round(np.linalg.det(whole)))
+    if not repeats or repeats * decoded.n_atoms != original.n_atoms:
+        return None
+    fractions, numbers = _filled(decoded, whole, repeats)
+    return Structure(numbers, fractions @ whole @ small, cell=whole @ small)
+
+
 def _filled(
     decoded: Structure, whole: np.ndarray, repeats: int
 ) -> tuple[Float[np.ndarray, "n 3"], np.ndarray]:
@@ -342,8 +360,8 @@ def summarise_crystals(
 
     Args:
         comparisons: None for a crystal that the model does not take, which is a miss everywhere.
-        certified: whether the decoder vouched for each; adds its share, and how many of those
-            don't match by the first protocol.
+        certified: whether the decoder vouched for each; adds its share, and how many of those and
+            of the others match by the first protocol.
     """
     n = max(len(comparisons), 1)
     done = [c for c in comparisons if c is not None]
@@ -358,15 +376,20 @@ def summarise_crystals(
         figures[f"rmse ({name})"] = float(np.mean(matched)) if matched else float("nan")
     for symprec in done[0].space_groups if done else ():
         figures[f"space group kept at {symprec}"] = sum(c.kept(symprec) for c in done) / n
+        matches = [c for c in done if _matched(c)]
+        share = sum(c.kept(symprec) for c in matches) / len(matches) if matches else float("nan")
+        figures[f"space group kept at {symprec} of matches"] = share
     overlays = [c.overlay for c in done if c.overlay is not None]
     figures["overlaid"] = len(overlays) / n
     figures["rmsd"] = float(np.mean([o.rmsd for o in overlays])) if overlays else float("nan")
     figures["max_error"] = max((o.max_error for o in overlays), default=float("nan"))
     if certified is not None:
-        pairs = list(zip(comparisons, certified, strict=True))
         figures["certified"] = sum(bool(flag) for flag in certified) / n
-        figures["n_certified_wrong"] = sum(bool(flag) and not _matched(c) for c, flag in pairs)
-        figures["n_uncertified_right"] = sum(not flag and _matched(c) for c, flag in pairs)
+        pairs = zip(comparisons, certified, strict=True)
+        cases = [(bool(flag), _matched(c)) for c, flag in pairs if c is not None]
+        for vouched, word in ((True, "certified"), (False, "uncertified")):
+            figures[f"n_{word}_right"] = cases.count((vouched, True))
+            figures[f"n_{word}_wrong"] = cases.count((vouched, False))
     return figures
 
 

@@ -13,7 +13,9 @@ from geomae.data.structure import Structure
 from geomae.metrics.matching import check_matching, displacement_vectors, match_atoms
 from geomae.plotting.drawing import bonds_of, element_style
 
-SEVERITY = ("wrong", "error", "doubtful", "skipped", "refused", "reconstructed", "exact")
+SEVERITY = (
+    "wrong", "error", "doubtful", "skipped", "refused", "reconstructed", "matched", "exact"
+)  # fmt: skip
 """Statuses from worst to best; others stand before 'reconstructed'."""
 
 DIGITS = 4
@@ -30,10 +32,12 @@ class Pair:
         decoded: None if there is nothing decoded.
         metrics: figures to show; 'rmsd' and 'max_error' (Å), 'residual' and 'certified' have
             labels of their own, and those in Å are worked out if they are missing.
-        status: 'exact', 'reconstructed', 'wrong', 'doubtful', 'skipped', 'refused', 'error'.
+        status: 'exact', 'matched', 'reconstructed', 'wrong', 'doubtful', 'skipped', 'refused',
+            'error'.
         message: said along with the status.
         matching: index of the decoded atom for each original one, -1 for none; worked out by
             the Hungarian method if not given.
+        crystal: what `geomae.plotting.crystal.crystal_details` says of the two.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Pair:
     status: str = "reconstructed"
     message: str | None = None
     matching: Sequence[int] | None = None
+    crystal: dict | None = None
 
 
 def page_data(pairs: Sequence[Pair]) -> dict:
@@ -78,6 +83,7 @@ def _entry(pair: Pair) -> dict:
         "matching": [],
         "displacements": [],
         "changed_bonds": None,
+        "crystal": pair.crystal,
     }
     original, decoded = pair.original, pair.decoded
     if original is None or decoded is None or not (entry["original"] and entry["decoded"]):

@@ -20,8 +20,24 @@ FIGURES = {
     "median_error": ("Median error", "{:.2g} Å"),
     "max_error": ("Largest error", "{:.2g} Å"),
     "certified": ("Certified", "{:.1%}"),
+    "n_certified_right": ("Certified and right", "{:d}"),
+    "n_uncertified_wrong": ("Doubted and wrong", "{:d}"),
     "n_certified_wrong": ("Certified but wrong", "{:d}"),
     "n_uncertified_right": ("Right but doubted", "{:d}"),
+    "match (usual)": ("Matched, usual tolerances", "{:.2%}"),
+    "match (default)": ("Matched, pymatgen's tolerances", "{:.2%}"),
+    "match (usual, unreduced)": ("Matched, usual, cells as they are", "{:.2%}"),
+    "match (default, unreduced)": ("Matched, pymatgen's, cells as they are", "{:.2%}"),
+    "rmse (usual)": ("RMSE of matches, usual", "{:.2g}"),
+    "rmse (default)": ("RMSE of matches, pymatgen's", "{:.2g}"),
+    "rmse (usual, unreduced)": ("RMSE of matches, usual, cells as they are", "{:.2g}"),
+    "rmse (default, unreduced)": ("RMSE of matches, pymatgen's, cells as they are", "{:.2g}"),
+    "space group kept at 0.01": ("Space group kept at 0.01 Å", "{:.2%}"),
+    "space group kept at 0.1": ("Space group kept at 0.1 Å", "{:.2%}"),
+    "space group kept at 0.01 of matches": ("Of matches, kept at 0.01 Å", "{:.2%}"),
+    "space group kept at 0.1 of matches": ("Of matches, kept at 0.1 Å", "{:.2%}"),
+    "valid": ("Valid", "{:.1%}"),
+    "overlaid": ("Laid on the original", "{:.1%}"),
 }
 """Label and format of the figures that summaries have."""
 
@@ -70,6 +86,7 @@ def build_page(
         "data": to_json(page_data(pairs)),
         "library": _script(_read("vendor/3Dmol-min.js")),
         "views": _script(_read("page/views.js")),
+        "crystal": _script(_read("page/crystal.js")),
         "script": _script(_read("page/page.js")),
         "licence": escape(_read("vendor/LICENSE.3Dmol")),
     }

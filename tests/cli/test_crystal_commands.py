@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from geomae.autoencoder import Codec, Latents, home_source, load
 from geomae.cli import app
 from geomae.crystals.model import CrystalAutoencoder
+from geomae.crystals.reader import Reader
 from geomae.data import as_structures
 from geomae.metrics.crystals import lay_over
 
@@ -103,12 +104,8 @@ def test_what_was_not_drawn_is_named(run, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     latents, decoded = tmp_path / "z.safetensors", tmp_path / "out.xyz"
     run("encode", folder / "a.cif", folder / "b.cif", "--model", "perov5", "-o", latents)
-    whole = CrystalAutoencoder.decode
-    monkeypatch.setattr(
-        CrystalAutoencoder,
-        "decode",
-        lambda *args, **options: [None, *whole(*args, **options)[1:]],
-    )
+    whole = Reader.read
+    monkeypatch.setattr(Reader, "read", lambda *args: [None, *whole(*args)[1:]])
     text = run("decode", latents, "--model", "perov5", "-o", decoded, "--no-refine")
     assert "nothing could be drawn of latent 0" in text
     (frame,) = read(decoded, ":")
@@ -174,3 +171,66 @@ def test_train(run, tmp_path, monkeypatch):
     config["model"]["kind"] = "crystal"
     path.write_text(yaml.safe_dump(config))
     assert "kind" in run("train", path, "-o", tmp_path / "other", status=2)
+
+
+def test_symmetrised_on_request_and_said(run, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    out = tmp_path / "out"
+    off = perovskite("BaTiO3", 4.01)
+    off.positions[1, 2] += 0.03
+    write(tmp_path / "off.cif", off)
+    text = run("reconstruct", tmp_path / "off.cif", "--model", "perov5", "-o", out)
+    assert "Wyckoff" not in text
+    text = run(
+        "reconstruct", tmp_path / "off.cif", "--model", "perov5", "--symmetrise", 0.1, "-o", out
+    )
+    assert (
+        "P m -3 m (221)" in text and "Wyckoff position" in text and "atoms moved by up to" in text
+    )
+    (frame,) = read(out / "decoded.xyz", ":")
+    assert frame.info["space_group"] == 221 and 0.01 < frame.info["moved"] < 0.05
+    latents = tmp_path / "z.safetensors"
+    run("encode", tmp_path / "off.cif", "--model", "perov5", "-o", latents)
+    text = run(
+        "decode", latents, "--model", "perov5", "--symmetrise", 1e-3, "-o", tmp_path / "d.xyz"
+    )
+    assert "P 4 m m (99)" in text
+    run("reconstruct", folder / "water.xyz", "--symmetrise", 0.1, "-o", out, status=2)
+
+
+def test_a_folder_with_bad_files_loses_none_of_the_good_ones(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    folder, out = tmp_path / "given", tmp_path / "out"
+    folder.mkdir()
+    good = perovskite("CaTiO3", 3.9)
+    write(folder / "good.cif", good)
+    write(folder / "left.vasp", Atoms(good, cell=good.cell[[1, 0, 2]]), format="vasp")
+    text = (folder / "good.cif").read_text()
+    (folder / "partial.cif").write_text(text.replace("1.0000", "0.5000"))
+    (folder / "unknown.cif").write_text(text.replace("Ca", "Xx"))
+    write(folder / "overlap.cif", Atoms("CaO", [[0, 0, 0], [0, 0, 0.05]], cell=[4] * 3, pbc=True))
+    write(folder / "uranium.cif", perovskite("UTiO3", 4.1))
+    slab = perovskite("CaTiO3", 3.9)
+    slab.pbc = [True, True, False]
+    write(folder / "slab.extxyz", slab)
+    text = run("reconstruct", folder, "--model", "perov5", "-o", out)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["n"] == 2 and metrics["match (default)"] == 1
+    words = {"partial": "disordered", "unknown": "not an element", "overlap": "closer than",
+             "uranium": "has U;", "slab": "is a slab"}  # fmt: skip
+    assert metrics["n_skipped"] == len(words)
+    for name, word in words.items():
+        assert any(name in line and word in line for line in metrics["skipped"]), name
+    run(
+        "encode",
+        folder,
+        "--model",
+        "perov5",
+        "--on-error",
+        "skip",
+        "-o",
+        tmp_path / "z.safetensors",
+    )
+    assert len(Latents.load(tmp_path / "z.safetensors")) == 2
+    text = run("encode", folder, "--model", "perov5", "-o", tmp_path / "z.safetensors", status=2)
+    assert "overlap.cif" in text

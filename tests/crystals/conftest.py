@@ -41,7 +41,8 @@ def presented_otherwise(
         turn = -turn
     cell, positions = structure.cell[0].numpy(), structure.positions.numpy()
     new = matrix @ cell
-    shifts = np.stack(np.meshgrid(*[np.arange(-9, 10)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    steps = [np.arange(-k, k + 1) for k in np.abs(matrix).sum(0)]
+    shifts = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 3)
     inside = shifts @ np.linalg.inv(matrix)
     inside = np.all((inside > -1e-6) & (inside < 1 - 1e-6), axis=1)
     images = shifts[inside] @ cell

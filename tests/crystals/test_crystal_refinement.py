@@ -74,7 +74,7 @@ def test_lattice_from_noisy_peaks_with_some_lost_and_one_false(lost):
         [vectors[kept] + 0.05 * rng.normal(size=(len(kept), 3)), [[1.7, 1.2, 2]]]
     )
     confidence = np.concatenate([np.full(len(kept), 0.8), [0.4]])
-    found = best_lattice(peaks, confidence, reach=0.6)
+    found = best_lattice(peaks, confidence, reach=0.6).cell
     coefficients = found @ np.linalg.inv(cell)
     assert abs(round(np.linalg.det(np.round(coefficients)))) == 1
     assert np.abs(found - np.round(coefficients) @ cell).max() < 0.1

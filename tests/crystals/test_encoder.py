@@ -9,6 +9,7 @@ from geomae.crystals.batch import batch_of, prominence, shares
 from geomae.crystals.config import CrystalConfig
 from geomae.crystals.model import CrystalAutoencoder
 from geomae.data import Structure, load_source
+from geomae.equivariant import soften, spherical_harmonics
 from geomae.equivariant.wigner import wigner_matrices
 from geomae.errors import GeomaeError, UnsupportedStructureError
 from geomae.testing import random_orthogonal
@@ -107,6 +108,21 @@ def test_latent_is_continuous_where_images_and_neighbours_change(model):
     bends = (track[2:] - 2 * track[1:-1] + track[:-2]).norm(dim=1)
     assert steps.max() < 3 * steps.min()
     assert bends.max() < 0.3 * steps.max()
+
+
+def test_atoms_meet_as_if_each_image_had_an_edge_of_its_own(model):
+    batch = batch_of([canonical(s).structure for s in CRYSTALS[:5]], SMALL)
+    combine, atom = model.encoder.combine, batch.image_atom
+    features = torch.randn(len(batch.numbers), 9, 8, dtype=torch.float64)
+    weights = torch.rand(len(atom), dtype=torch.float64)
+    vectors = batch.image_vectors()
+    found = combine(features, vectors, weights, atom, batch.batch, batch.n)
+    directions, lengths = soften(vectors, combine.softening)
+    harmonics = spherical_harmonics(combine.lmax_filter, directions, normalize=False)
+    edges = torch.stack([atom, batch.batch[atom]])
+    radial = combine.basis(lengths) * weights[:, None]
+    carried = combine.convolution(combine.before(features), harmonics, radial, edges, batch.n)
+    assert torch.allclose(found, combine.after(carried), rtol=1e-11, atol=1e-11)
 
 
 def test_gradients_are_those_of_finite_differences(model):

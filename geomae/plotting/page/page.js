@@ -4,6 +4,7 @@
 const MEANING = {
   exact: "Right composition, every atom within 0.5 Å, the same bonds.",
   reconstructed: "Right composition and every atom within 0.5 Å, but bonds differ or could not be compared.",
+  matched: "The same crystal, as pymatgen's StructureMatcher judges with the usual tolerances.",
   wrong: "Not the original, although the decoder vouched for it.",
   doubtful: "Not the original, and the decoder said that it may be wrong.",
   skipped: "Left out.",
@@ -132,6 +133,7 @@ function clearDetail() {
   byId("status").hidden = true;
   byId("message").replaceChildren();
   byId("metrics").replaceChildren();
+  showCrystal(null);
   const nothing = { original: null, decoded: null, matching: [], displacements: [] };
   fillAtoms(nothing);
   showEmpty(nothing);
@@ -148,6 +150,7 @@ function showDetail(pair) {
     group.append(make("dt", "", label), make("dd", "", text));
     return group;
   }));
+  showCrystal(pair.crystal);
   fillAtoms(pair);
   showEmpty(pair);
 }
