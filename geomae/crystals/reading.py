@@ -115,6 +115,8 @@ class Sketch:
                 continue
             plain = self.likelihood[:n].argmax(1)
             found.append(tuple(plain.tolist()))
+            if len(self.elements) == 1:
+                continue
             ordered = np.sort(self.likelihood[:n], axis=1)
             for place in np.argsort(ordered[:, -1] - ordered[:, -2])[:DOUBTED]:
                 other = plain.copy()

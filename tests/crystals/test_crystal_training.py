@@ -10,6 +10,7 @@ from geomae.crystals import canonical
 from geomae.crystals.batch import batch_of
 from geomae.crystals.model import CrystalAutoencoder
 from geomae.crystals.training import Forms, ShuffledCrystals, read_run, repeated
+from geomae.data import Structure
 from geomae.errors import GeomaeError
 from tests.crystals.test_encoder import CRYSTALS, SMALL
 
@@ -56,6 +57,43 @@ def test_batches_depend_on_seed_and_step_alone():
     assert sorted(seen.tolist()) == sorted(torch.cat([c[0] for c in COLUMNS]).tolist())
     with pytest.raises(GeomaeError, match="don't fill one batch"):
         ShuffledCrystals(COLUMNS, SMALL, 7, seed=0)
+
+
+def test_crystals_vary_within_bounds_and_the_same_way_again():
+    varied, again = (
+        ShuffledCrystals(COLUMNS, SMALL, 6, seed=3, substitution=1.0, scaling=0.04)
+        for _ in range(2)
+    )
+    plain = ShuffledCrystals(COLUMNS, SMALL, 6, seed=3)
+    exchanged = 0
+    for step in range(4):
+        batch, bare = varied(step), plain(step)
+        assert torch.equal(batch.numbers, again(step).numbers)
+        assert torch.equal(batch.cells, again(step).cells)
+        ratio = torch.linalg.det(batch.cells) ** (1 / 3) / torch.linalg.det(bare.cells) ** (1 / 3)
+        assert 0.96 <= ratio.min() < ratio.max() <= 1.04 and ratio.std() > 1e-3
+        lengths = batch.edge_vectors().norm(dim=1)
+        assert (lengths < SMALL.sites.cutoff).sum() >= 0.8 * len(bare.edges[0])
+        assert set(batch.numbers.tolist()) <= set(SMALL.elements)
+        exchanged += int((batch.numbers != bare.numbers).sum())
+        for crystal in range(batch.n):
+            own, new = bare.numbers[bare.batch == crystal], batch.numbers[batch.batch == crystal]
+            assert len(set(zip(own.tolist(), new.tolist(), strict=True))) == len(set(own.tolist()))
+            assert len(set(new.tolist())) == len(set(own.tolist()))
+    assert exchanged
+
+
+def test_no_neighbour_is_missed_where_a_crystal_shrinks():
+    varied = ShuffledCrystals(COLUMNS, SMALL, 6, seed=3, scaling=0.04)
+    batch = varied(0)
+    kept = batch.edge_vectors().norm(dim=1) < SMALL.sites.cutoff
+    made = [
+        Structure(
+            batch.numbers[batch.batch == i], batch.positions[batch.batch == i], cell=batch.cells[i]
+        )
+        for i in range(batch.n)
+    ]
+    assert int(kept.sum()) == batch_of(made, SMALL).edges.shape[1]
 
 
 def test_repeated_crystals_are_found_by_structure():
