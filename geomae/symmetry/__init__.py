@@ -21,6 +21,9 @@ from geomae.symmetry.errors import ToleranceError as ToleranceError
 from geomae.symmetry.groups import PointGroup as PointGroup
 from geomae.symmetry.hamiltonian import HamiltonianNetwork as HamiltonianNetwork
 from geomae.symmetry.learning import Learning as Learning
+from geomae.symmetry.magnetic import MagneticGroup as MagneticGroup
+from geomae.symmetry.magnetic import magnetic_group as magnetic_group
+from geomae.symmetry.magnetic import magnetic_groups as magnetic_groups
 from geomae.symmetry.molecule import AtomOperations as AtomOperations
 from geomae.symmetry.orbitals import orbital_block as orbital_block
 from geomae.symmetry.order import OrderError as OrderError

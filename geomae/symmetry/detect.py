@@ -9,6 +9,7 @@ from geomae.data.collect import as_structures
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.symmetry.crystal import SpaceGroup, crystal_symmetry
+from geomae.symmetry.errors import PropertyError
 from geomae.symmetry.groups import PointGroup
 from geomae.symmetry.harmonics import signal_group
 from geomae.symmetry.identify import identify
@@ -140,6 +141,16 @@ def one_structure(thing: "Structure | Any") -> Structure:
     if len(found) != 1:
         raise GeomaeError(f"expected one structure, got {len(found)}: take them one by one")
     return found[0]
+
+
+def check_atom(atom: int, count: int) -> None:
+    """See that a structure has an atom of this number.
+
+    Raises:
+        PropertyError: it has not; says which there are.
+    """
+    if not 0 <= atom < count:
+        raise PropertyError(f"there is no atom {atom}: the structure has atoms 0 to {count - 1}")
 
 
 def _values_of(thing: object) -> Tensor | None:

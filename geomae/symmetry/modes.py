@@ -10,6 +10,7 @@ from torch import Tensor
 from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
 from geomae.symmetry.complete import site_projector
+from geomae.symmetry.crystal import primitive_of
 from geomae.symmetry.detect import site_groups, space_group, structure_operations
 from geomae.symmetry.groups import PointGroup
 from geomae.symmetry.project import projector, rows_of
@@ -93,18 +94,22 @@ def displacement_basis(
             zip(structure.numbers, site_groups(structure, tolerance), strict=True)
         )
     )
-    orbits = structure_operations(structure, tolerance).permutations.min(0).values
-    firsts = [site for k, site in enumerate(sites) if int(orbits[k]) == k]
+    orbits = atom_orbits(structure, tolerance)
     free = "nothing may move" if not len(basis) else (
         "1 displacement keeps" if len(basis) == 1 else f"{len(basis)} displacements keep"
     ) + " the symmetry"  # fmt: skip
-    head = f"{group.name} ({group.hermann_mauguin}): {free}, rigid motions left out"
-    counts = [int((orbits == site.atom).sum()) for site in firsts]
+    head = f"displacements in {group.name} ({group.hermann_mauguin}): {free}, rigid motions left out"
     lines = [
-        f"  {site}" + (f" (and {count - 1} equivalent)" if count > 1 else "")
-        for site, count in zip(firsts, counts, strict=True)
+        f"  {sites[atom]}" + (f" (and {len(others) - 1} equivalent)" if len(others) > 1 else "")
+        for atom, others in orbits.items()
     ]
     return group, basis.unflatten(1, (-1, 3)), sites, "\n".join([head, *lines])
+
+
+def atom_orbits(structure: Structure, tolerance: float | None) -> dict[int, list[int]]:
+    """Equivalent atoms, themselves among them, by the first of each orbit."""
+    first = structure_operations(structure, tolerance).permutations.min(0).values.tolist()
+    return {k: [i for i, own in enumerate(first) if own == k] for k in sorted(set(first))}
 
 
 def rigid_motions(structure: Structure) -> Float[Tensor, "flat flat"]:
@@ -128,13 +133,10 @@ def vibration_modes(structure: Structure, tolerance: float | None) -> Modes:
     """
     if structure.periodic:
         found = space_group(structure, tolerance)
-        _, first, member = _first_members(found.members)
-        if len(first) < structure.n_atoms:
-            small = Structure(
-                structure.numbers[first], structure.positions[first], cell=found.primitive
-            )
+        small, member = primitive_of(structure, found)
+        if small is not structure:
             modes = vibration_modes(small, tolerance)
-            spread = modes.basis[:, member] * (len(first) / structure.n_atoms) ** 0.5
+            spread = modes.basis[:, member] * (small.n_atoms / structure.n_atoms) ** 0.5
             return replace(modes, basis=spread)
     operations = structure_operations(structure, tolerance)
     group, n = operations.group, structure.n_atoms
@@ -166,13 +168,6 @@ def vibration_modes(structure: Structure, tolerance: float | None) -> Modes:
         basis.unflatten(1, (n, 3)),
         tuple(labels),
     )
-
-
-def _first_members(members: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Numbers in order, the first atom with each, and the place of each atom's."""
-    numbers, member = torch.unique(members, return_inverse=True)
-    first = torch.stack([(members == number).nonzero()[0, 0] for number in numbers])
-    return numbers, first, member
 
 
 def _vector(direction: Tensor) -> str:
