@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from e3nn import o3
 from jaxtyping import Float
 from torch import Tensor
@@ -25,7 +26,7 @@ from geomae.symmetry.orbitals import OrbitalBlock, block_basis, read_block
 from geomae.symmetry.project import projector, rows_of
 from geomae.symmetry.properties import MODES, Property, read_property
 from geomae.symmetry.representations import representation
-from geomae.symmetry.words import describe
+from geomae.symmetry.words import describe, polynomial
 
 
 @dataclass(frozen=True)
@@ -180,9 +181,7 @@ def group_of(name: str) -> PointGroup | MagneticGroup:
         raise GroupError(f"there is no file '{name}', and {error}") from error
 
 
-def _magnetic(
-    thing: Any, moments: Any, site: int | None, tolerance: float | None
-) -> MagneticGroup:
+def _magnetic(thing: Any, moments: Any, site: int | None, tolerance: float | None) -> MagneticGroup:
     if isinstance(thing, PointGroup | MagneticGroup) or _is_signal(thing):
         if site is not None or moments is not None:
             raise PropertyError("a site and moments are of the atoms of a structure")
@@ -223,7 +222,9 @@ def _allowed_on_atoms(
         own = len(rows_of(_block_of(projection, atom, prop.irreps.dim, others)))
         more = f", and {len(others) - 1} equivalent" if len(others) > 1 else ""
         element = SYMBOLS[int(structure.numbers[atom])]
-        lines.append(f"  atom {atom} ({element}{more}): {own or 'no'} free component{'s' * (own != 1)}")
+        lines.append(
+            f"  atom {atom} ({element}{more}): {own or 'no'} free component{'s' * (own != 1)}"
+        )
     return Allowed(
         f"{prop.name} of each atom", group, prop.irreps, basis, "\n".join([head, *lines]),
         magnetic=magnetic,
@@ -292,10 +293,11 @@ def _allowed_block(
         f"{block} in {group.name} ({group.hermann_mauguin}): {count} independent of {total} "
         + ("elements" if count else "elements: forbidden, every element is zero by symmetry")
     )
-    lines = [
-        f"  element ({a}, {b}) is zero"
-        for a, b in (matrices.abs().amax(0) < 1e-10).nonzero().tolist()
-    ] if count else []  # fmt: skip
+    zero = (matrices.abs().amax(0) < 1e-10).nonzero().tolist() if count else []
+    names = [[polynomial(l, row) for row in torch.eye(2 * l + 1).double()]
+             for l in (block.l1, block.l2)]  # fmt: skip
+    pairs = [f"({names[0][i]} | {names[1][j]})" for i, j in zero]
+    lines = ["  zero: " + ", ".join(pairs)] if pairs else []
     return Allowed(
         str(block),
         group,

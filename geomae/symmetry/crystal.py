@@ -68,7 +68,7 @@ def crystal_symmetry(structure: Structure, tolerance: float) -> SpaceGroup:
     basis = (cell.T @ torch.tensor(np.array(found.prim_std_linear), dtype=torch.float64)).T
     space = SpaceGroup(
         found.number,
-        _symbol(found.number),
+        symbol_of_number(found.number),
         operations.group,
         operations,
         tuple(found.wyckoffs),
@@ -95,7 +95,7 @@ def _operations(structure: Structure, found) -> AtomOperations:
     rotations = exact(cell.T @ integer @ torch.linalg.inv(cell.T))
     group = identify(distinct(rotations, 0.1))
     number = locate(rotations, group.operations)[0]
-    places, deviation = _permutations(structure, integer, shifts)
+    places, deviation = permutations_of(structure, integer, shifts)
     shifts = _exact_shifts(integer, shifts, number, places)
     return AtomOperations(group, group.operations[number], shifts @ cell, places, deviation)
 
@@ -204,7 +204,8 @@ def _moyo(cell: Tensor, positions: Tensor, numbers: Tensor, tolerance: float):
         raise StructureError(f"its symmetry can't be found at {tolerance} Å: {error}") from error
 
 
-def _symbol(number: int) -> str:
+def symbol_of_number(number: int) -> str:
+    """Short Hermann-Mauguin symbol of a space group, such as `P n m a`."""
     from moyopy import SpaceGroupType
 
     return SpaceGroupType(number).hm_short
@@ -228,7 +229,7 @@ def _with_images(positions: Tensor, cell: Tensor) -> Tensor:
     return kept @ cell
 
 
-def _permutations(
+def permutations_of(
     structure: Structure, rotations: Float[Tensor, "k 3 3"], translations: Float[Tensor, "k 3"]
 ) -> tuple[Int[Tensor, "k n"], float]:
     """Where each operation, in fractions of the cell, brings each atom; largest deviation in Å."""

@@ -89,11 +89,13 @@ class MagneticGroup:
         if "'" not in text and not pair:
             return known[0]
         symbols = ", ".join(dict.fromkeys(one.hermann_mauguin for one in known))
-        raise GroupError(f"there is no magnetic group '{name}'; of {group.name} there are {symbols}")
+        raise GroupError(
+            f"there is no magnetic group '{name}'; of {group.name} there are {symbols}"
+        )
 
     @cached_property
     def reversed(self) -> Bool[Tensor, " g"]:
-        """Which of the group's operations come with time reversal; of a grey group none needs it."""
+        """Which of the group's operations come with time reversal; of a grey group none has to."""
         return self.group.irrep(self.irrep).characters < 0
 
     @cached_property
@@ -181,7 +183,7 @@ def crystal_magnetic_groups() -> list[MagneticGroup]:
 
 def magnetic_group(
     thing: "Structure | Any",
-    moments: Float[Tensor, "n 3"] | Float[Tensor, " n"] | None = None,
+    moments: Any = None,
     *,
     site: int | None = None,
     tolerance: float | None = None,
@@ -190,8 +192,8 @@ def magnetic_group(
 
     Args:
         thing: a Structure or whatever `as_structures` takes, one of them.
-        moments: of each atom, in any unit; one number an atom is a moment along z. By default what
-            the structure carries as `initial_magmoms` or `magmoms` (ASE's names); without
+        moments: of each atom, `[n, 3]` in any unit; one number an atom, `[n]`, is a moment along z
+            of the input. By default what the structure carries as `initial_magmoms` or `magmoms` (ASE's names); without
             moments the group is grey.
         site: an atom whose own symmetry is meant.
         tolerance: in Å, 0.01 by default.
@@ -358,4 +360,3 @@ def _ends_kept(group: PointGroup, same: Tensor, opposite: Tensor) -> tuple:
     smaller = PointGroup.named("C∞v", group.frame)
     number, _ = locate(smaller.operations, group.operations)
     return smaller, same[number], opposite[number]
-

@@ -37,7 +37,10 @@ def elements_of(symbol: Symbol) -> list[Element]:
         first = _turn(2 * n if even else n, True)
         return [first, _half(0.0), _mirror(step / 2)] if even else [first, _mirror(0.0)]
     if suffix == "h" and not even:
-        return [_turn(2 * n, True), *([_mirror(pi / 2), _half(0.0)] if symbol.family == "D" else [])]
+        return [
+            _turn(2 * n, True),
+            *([_mirror(pi / 2), _half(0.0)] if symbol.family == "D" else []),
+        ]
     head = [("∞", torch.eye(3, dtype=torch.float64)) if symbol.infinite else _turn(n, False)]
     if suffix == "h":
         head.append(("/m", -about_z(1, 2)))

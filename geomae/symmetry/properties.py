@@ -75,8 +75,8 @@ OTHER_NAMES: dict[str, str] = {
     "piezoelectricity", "second harmonic generation": "piezoelectricity", "shg":
     "piezoelectricity", "nmr shielding": "shielding", "efg": "electric field gradient",
     "magnetoelectric": "magnetoelectricity", "piezomagnetic": "piezomagnetism", "magnetic field":
-    "magnetic moment", "toroidization": "toroidal moment", "first hyperpolarizability": "hyperpolarizability",
-    "elastooptic": "photoelasticity",
+    "magnetic moment", "toroidization": "toroidal moment", "first hyperpolarizability":
+    "hyperpolarizability", "elastooptic": "photoelasticity",
 }  # fmt: skip
 
 MODES = ("displacements", "vibrations")

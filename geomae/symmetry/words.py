@@ -38,8 +38,8 @@ def describe(
     terms = [f"{n if n > 1 else ''}{name}" for name, n in decomposition.items()]
     made_of = f"  irreps of {group.name}: {' + '.join(terms)}"
     if not count:
-        why = "all of them are" if total > 1 else "it is"
-        lines = [f"{head}forbidden, {why} zero by symmetry", made_of]
+        what = f"all {total} components are zero" if total > 1 else "zero"
+        lines = [f"{head}forbidden, {what} by symmetry", made_of]
         return "\n".join(lines + _of_time(symmetry, prop, count))
     lines = [f"{head}{count} of {total} components {'is' if count == 1 else 'are'} independent"]
     lines.append(made_of)
