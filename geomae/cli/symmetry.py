@@ -129,10 +129,10 @@ def _group_lines(group) -> list[str]:
 
 
 def _hint(structure: "Structure", tolerance: float | None) -> list[str]:
-    """The symmetry at a larger tolerance, where there is more."""
+    """The symmetry at a somewhat larger tolerance, where there is more."""
     from geomae.symmetry.detect import TOLERANCE, larger_symmetries
 
-    found = larger_symmetries(structure, TOLERANCE if tolerance is None else tolerance)
+    found = larger_symmetries(structure, TOLERANCE if tolerance is None else tolerance, 0.1)
     return [f"  with --tolerance {larger:g}: {name}" for larger, name in found[:1]]
 
 

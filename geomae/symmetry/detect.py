@@ -143,13 +143,17 @@ def one_structure(thing: "Structure | Any") -> Structure:
     return found[0]
 
 
-def larger_symmetries(structure: Structure, tolerance: float) -> list[tuple[float, str]]:
-    """Larger tolerances, in Å, at which a structure has ever more symmetry, and which: a point
-    group, or a space group with its number.
+def larger_symmetries(
+    structure: Structure, tolerance: float, limit: float = 1.0
+) -> list[tuple[float, str]]:
+    """Larger tolerances up to a limit, in Å, at which a structure has ever more symmetry, and
+    which: a point group, or a space group with its number.
     """
     result, most = [], len(structure_operations(structure, tolerance))
     for factor in (3, 10, 30, 100):
         larger = float(f"{factor * tolerance:.2g}")
+        if larger > limit:
+            break
         try:
             found = structure_operations(structure, larger)
         except (ToleranceError, GroupError):

@@ -193,8 +193,8 @@ def magnetic_group(
     Args:
         thing: a Structure or whatever `as_structures` takes, one of them.
         moments: of each atom, `[n, 3]` in any unit; one number an atom, `[n]`, is a moment along z
-            of the input. By default what the structure carries as `initial_magmoms` or `magmoms` (ASE's names); without
-            moments the group is grey.
+            of the input. By default what the structure carries as `initial_magmoms` or `magmoms`
+            (ASE's names); without moments the group is grey.
         site: an atom whose own symmetry is meant.
         tolerance: in Å, 0.01 by default.
 

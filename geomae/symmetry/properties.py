@@ -97,12 +97,12 @@ def read_property(what: "str | o3.Irreps | Property") -> Property:
     if isinstance(what, Property):
         return what
     if isinstance(what, str):
-        name = " ".join(what.lower().replace("_", " ").replace("-", " ").split())
-        name = OTHER_NAMES.get(name, name)
+        given = " ".join(what.lower().replace("_", " ").replace("-", " ").split())
+        name = OTHER_NAMES.get(given, given)
         if name in TENSORS:
-            return Property(name, TENSORS[name].irreps, TENSORS[name], name in ODD)
+            return Property(given, TENSORS[name].irreps, TENSORS[name], name in ODD)
         if name in IRREPS:
-            return Property(name, o3.Irreps(IRREPS[name]), odd=False)
+            return Property(given, o3.Irreps(IRREPS[name]), odd=False)
     try:
         irreps = read_irreps(what)
     except IrrepsError as error:

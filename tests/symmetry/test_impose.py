@@ -126,7 +126,7 @@ def test_symbols_and_numbers_of_space_groups():
     assert space_group_number("D4h") is None and space_group_number("4/mmm") is None
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(*[st.integers(0, 11)] * 3), max_size=4), st.sampled_from([2, 3, 4, 6, 12])
 )

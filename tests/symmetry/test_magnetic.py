@@ -5,7 +5,7 @@ import pytest
 import torch
 from ase.build import molecule
 from ase.spacegroup import crystal
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomae.data import Structure, as_structures
@@ -86,6 +86,7 @@ def test_an_operation_with_time_reversal_turns_a_moment_and_reverses_it():
     assert group.unitary.name == "C4h"
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from([*CRYSTAL_CLASSES, *OTHERS]),
     st.sampled_from(["1x1e", "1x1o + 1x2o", "1x0o + 1x3e"]),
