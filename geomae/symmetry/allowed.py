@@ -217,9 +217,13 @@ def _allowed_on_atoms(
         f"{prop.name} ({prop.irreps}) of each atom in {label.name} ({label.hermann_mauguin}): "
         f"{len(basis)} of {total} components are independent"
     )
+    # moments may tell atoms apart that are equivalent without them
+    orbits = atom_orbits(structure, tolerance) if magnetic is None else {
+        atom: [atom] for atom in range(structure.n_atoms)
+    }  # fmt: skip
     lines = []
-    for atom, others in atom_orbits(structure, tolerance).items():
-        own = len(rows_of(_block_of(projection, atom, prop.irreps.dim, others)))
+    for atom, others in orbits.items():
+        own = _freedom(projection, atom, prop.irreps.dim)
         more = f", and {len(others) - 1} equivalent" if len(others) > 1 else ""
         element = SYMBOLS[int(structure.numbers[atom])]
         lines.append(
@@ -231,11 +235,10 @@ def _allowed_on_atoms(
     )  # fmt: skip
 
 
-def _block_of(projection: Tensor, atom: int, dim: int, others: list[int]) -> Tensor:
-    """Projection on what one atom's values may be, which its orbit repeats."""
+def _freedom(projection: Tensor, atom: int, dim: int) -> int:
+    """Number of independent values of one atom."""
     own = slice(atom * dim, (atom + 1) * dim)
-    block = projection[own, own] * len(others)
-    return block.round(decimals=9)
+    return int((torch.linalg.eigvalsh(projection[own, own]) > 1e-9).sum())
 
 
 def _group(thing: Any, site: int | None, tolerance: float | None) -> PointGroup:

@@ -222,9 +222,7 @@ def _subgroups(every: CellOperations) -> Iterator[list[int]]:
 
 
 def _table(every: CellOperations) -> Int[Tensor, "g g"]:
-    """Number of the operation "first b, then a" for each a and b: each is known by how it turns and
-    by where it brings one atom of each orbit, all atoms to be sure.
-    """
+    """Number of the operation "first b, then a" for each a and b, told by turn and places."""
     turns = every.integer.flatten(1).long().tolist()
     key = {(*turn, *place): k for k, (turn, place) in
            enumerate(zip(turns, every.places.tolist(), strict=True))}  # fmt: skip
@@ -269,14 +267,11 @@ def _lattice_of(shifts: Float[Tensor, "k 3"]) -> Float[Tensor, "3 3"]:
     rows = np.concatenate([rows, scale * np.eye(3, dtype=np.int64)])
     for column in range(3):
         # Euclid's algorithm on a column
-        while (left := np.flatnonzero(rows[column:, column]) + column).size > 1 or left[
-            0
-        ] != column:
+        while len(left := column + np.flatnonzero(rows[column:, column])) > 1 or left[0] > column:
             least = left[np.abs(rows[left, column]).argmin()]
             rows[[column, least]] = rows[[least, column]]
-            rows[column + 1 :] -= (rows[column + 1 :, column] // rows[column, column])[
-                :, None
-            ] * rows[column]
+            times = rows[column + 1 :, column] // rows[column, column]
+            rows[column + 1 :] -= times[:, None] * rows[column]
     return torch.from_numpy(rows[:3]).double() / scale
 
 
