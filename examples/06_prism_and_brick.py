@@ -152,11 +152,11 @@ def draw(results: list[Result], path: Path) -> None:
 
     figure = Figure(figsize=(14, 5.6), layout="constrained")
     vertices, bricks = figure.subfigures(2, 1)
-    vertices.suptitle(f"{results[0].task.name} (D3h): the loss is {results[0].loss:.2g} alone")
+    vertices.suptitle(f"{results[0].task.name} (D3h)")
     panels = [(result, values) for result in results[:1] for values in all_outputs(result)]
     for place, (result, (title, loss, values)) in enumerate(panels):
         axis = vertices.add_subplot(1, len(panels), place + 1, projection="3d")
-        axis.set_title(f"{title}\nloss {loss:.0e}", fontsize=9)
+        axis.set_title(f"{title}\nloss {loss:.2g}", fontsize=9)
         frame(axis, result.task.points, "grey")
         sizes = 25 + 400 * values[:, 0].clamp(min=0)
         axis.scatter(*result.task.points.T, s=sizes, color="tab:red", depthshade=False, alpha=1)
@@ -164,7 +164,7 @@ def draw(results: list[Result], path: Path) -> None:
     panels = [(result, values) for result in results[1:] for values in all_outputs(result)]
     for place, (result, (title, loss, values)) in enumerate(panels):
         axis = bricks.add_subplot(1, len(panels), place + 1, projection="3d")
-        axis.set_title(f"{result.task.name}\n{title}, loss {loss:.0e}", fontsize=9)
+        axis.set_title(f"{result.task.name}\n{title}, loss {loss:.2g}", fontsize=9)
         frame(axis, result.task.points, "lightgrey")
         frame(axis, result.task.points + values, "tab:blue")
         axis.quiver(*result.task.points.T, *values.T, color="tab:red", arrow_length_ratio=0.4)
@@ -186,7 +186,7 @@ def frame(axis, points: Tensor, colour: str) -> None:
     for i, j in edges(points):
         axis.plot(*points[[i, j]].T, color=colour, linewidth=1.4)
     axis.set_axis_off()
-    axis.set_box_aspect((1, 1, 1), zoom=1.5)
+    axis.set_box_aspect((1, 1, 1), zoom=1.25)
     axis.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), zlim=(-1.3, 1.3))
 
 
