@@ -182,17 +182,21 @@ def draw(results: list[Result], learned: OrderParameters, path: Path) -> None:
             values = spherical_harmonics(LMAX, circle) @ result.output[k]
             curve = result.task.start[k] + 2 * values.clamp(min=0)[:, None] * circle
             axis.fill(*curve[:, :2].T, alpha=0.4, color="tab:purple")
-            axis.scatter(*moved(result)[k][:, :2].T, color="tab:red", zorder=3)
-        axis.scatter(*result.task.start[:, :2].T, color="tab:blue", zorder=3)
+        peaks = torch.cat(moved(result))
+        axis.scatter(*peaks[:, :2].T, color="tab:red", zorder=3, label="peaks of the output")
+        axis.scatter(*result.task.start[:, :2].T, color="tab:blue", zorder=3, label="start")
         axis.scatter(
-            *result.task.goal[:, :2].T, s=150, facecolors="none", edgecolors="black", zorder=2
-        )
+            *result.task.goal[:, :2].T, s=150, facecolors="none", edgecolors="black", zorder=2,
+            label="goal",
+        )  # fmt: skip
         axis.set(title=f"{title}\nloss {result.loss:.1e}", aspect="equal")
         axis.set(xlim=(-2, 2), ylim=(-2, 2), xticks=[], yticks=[])
+    axes[0].legend(loc="center", frameon=False)
     parts = learned.learned.breaker[0].split([2 * degree + 1 for degree in range(LMAX + 1)])
     labels = [f"l = {degree}" for degree in range(LMAX + 1)]
     axes[-1].bar(labels, [float(part.norm()) for part in parts], color="tab:purple")
     axes[-1].set_title(f"learned order parameter\nloss {learned.learned.loss:.1e}")
+    axes[-1].set(ylabel="length of its part of each degree")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 

@@ -139,29 +139,55 @@ def solve(task: Task, steps: int) -> Result:
     return Result(task, order, loss, output, [float(loss_of(o, t)) for o, t in pairs], outputs)
 
 
+def edges(points: Tensor) -> list[tuple[int, int]]:
+    """Pairs of points that no third one is nearer to both of."""
+    lengths = torch.cdist(points, points)
+    between = torch.maximum(lengths[:, None], lengths[None]) < lengths[:, :, None] - 1e-9
+    return [(i, j) for i, j in (~between.any(2)).nonzero().tolist() if i < j]
+
+
 def draw(results: list[Result], path: Path) -> None:
-    """Every output: the size of a point is its scalar, arrows are displacements."""
+    """Every output: the size of a point is its scalar; the corners go where the arrows point."""
     from matplotlib.figure import Figure
 
-    columns = 1 + max(len(result.outputs) for result in results)
-    figure = Figure(figsize=(2.2 * columns, 2.6 * len(results)), layout="constrained")
-    for row, result in enumerate(results):
-        for column, values in enumerate([result.output, *result.outputs]):
-            place = row * columns + column + 1
-            axis = figure.add_subplot(len(results), columns, place, projection="3d")
-            points = result.task.points
-            if values.shape[1] == 1:
-                sizes = 20 + 300 * values[:, 0].clamp(min=0)
-                axis.scatter(*points.T, s=sizes, color="tab:red", depthshade=False)
-            else:
-                axis.scatter(*points.T, s=20, color="tab:blue")
-                axis.quiver(*points.T, *values.T, color="tab:red")
-            axis.set_title("nothing added" if not column else f"solution {column}", fontsize=8)
-            axis.set_axis_off()
-            axis.set_box_aspect((1, 1, 1), zoom=1.3)
-            axis.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), zlim=(-1.3, 1.3))
+    figure = Figure(figsize=(14, 5.6), layout="constrained")
+    vertices, bricks = figure.subfigures(2, 1)
+    vertices.suptitle(f"{results[0].task.name} (D3h)")
+    panels = [(result, values) for result in results[:1] for values in all_outputs(result)]
+    for place, (result, (title, loss, values)) in enumerate(panels):
+        axis = vertices.add_subplot(1, len(panels), place + 1, projection="3d")
+        axis.set_title(f"{title}\nloss {loss:.2g}", fontsize=9)
+        frame(axis, result.task.points, "grey")
+        sizes = 25 + 400 * values[:, 0].clamp(min=0)
+        axis.scatter(*result.task.points.T, s=sizes, color="tab:red", depthshade=False, alpha=1)
+    bricks.suptitle("brick (D2h) to square prism (D4h), and back")
+    panels = [(result, values) for result in results[1:] for values in all_outputs(result)]
+    for place, (result, (title, loss, values)) in enumerate(panels):
+        axis = bricks.add_subplot(1, len(panels), place + 1, projection="3d")
+        axis.set_title(f"{result.task.name}\n{title}, loss {loss:.2g}", fontsize=9)
+        frame(axis, result.task.points, "lightgrey")
+        frame(axis, result.task.points + values, "tab:blue")
+        axis.quiver(*result.task.points.T, *values.T, color="tab:red", arrow_length_ratio=0.4)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def all_outputs(result: Result) -> list[tuple[str, float, Tensor]]:
+    """Title, loss and values of what the networks gave."""
+    solutions = zip(result.losses, result.outputs, strict=True)
+    return [
+        ("nothing added", result.loss, result.output),
+        *((f"solution {k + 1}", *one) for k, one in enumerate(solutions)),
+    ]
+
+
+def frame(axis, points: Tensor, colour: str) -> None:
+    """The edges between points, on axes of a fixed size."""
+    for i, j in edges(points):
+        axis.plot(*points[[i, j]].T, color=colour, linewidth=1.4)
+    axis.set_axis_off()
+    axis.set_box_aspect((1, 1, 1), zoom=1.25)
+    axis.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), zlim=(-1.3, 1.3))
 
 
 def main() -> None:

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from geomae.data import Structure, from_ase
 from geomae.equivariant.network import PointNetwork
-from geomae.symmetry import PointGroup
+from geomae.symmetry import PointGroup, symmetrise
 from geomae.symmetry.detect import point_group
-from geomae.symmetry.project import symmetrise
 from geomae.testing import random_molecule
 
 ELEMENTS = torch.tensor([1, 6, 7, 8, 9, 17, 35])

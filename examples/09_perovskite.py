@@ -155,39 +155,61 @@ def results(found: OrderParameters, model: Tilting) -> list[Result]:
             basis = one.basis.flatten(1)
             part = (basis.T @ (basis @ learned.flatten())).view_as(learned)
             if part.norm() > 1e-6:
-                title = f"pseudovectors, {one.irrep} alone"
+                title = f"1e, {one.irrep} alone"
                 rows.append(result(title, network(structure), part / part.norm(), moves))
     return rows
 
 
+TITLES = {221: "Pm-3m", 62: "Pnma", 74: "Imma", 127: "P4/mbm"}
+
+
 def draw(rows: list[Result], found: OrderParameters, path: Path) -> None:
-    """Crystals that come out, seen along b, and what was learned by kind."""
+    """Crystals that come out, seen along b, and what was learned by kind.
+
+    Lines join titanium to its six oxygens: an octahedron seen along an axis is a cross.
+    """
     from matplotlib.figure import Figure
 
     from geomae.plotting.drawing import element_colours
 
-    figure = Figure(figsize=(3.2 * (len(rows) + 1), 3.6), layout="constrained")
+    figure = Figure(figsize=(3.2 * (len(rows) + 1), 4), layout="constrained")
     axes = figure.subplots(1, len(rows) + 1)
     for axis, row in zip(axes, rows, strict=False):
-        numbers, cell = row.structure.numbers, row.structure.cell[0]
-        steps = torch.cartesian_prod(torch.arange(2), torch.tensor([0]), torch.arange(2)).double()
-        points = (row.structure.positions + (steps @ cell)[:, None]).flatten(0, 1)
-        colours = element_colours()[numbers.repeat(len(steps)).numpy()]
-        sizes = torch.where(numbers == 8, 25.0, 70.0).repeat(len(steps))
+        numbers, points = several_cells(row.structure)
+        for i, j in bonds(numbers, points):
+            axis.plot(*points[[i, j]][:, [0, 2]].T, color="silver", linewidth=2, zorder=0)
         order = points[:, 1].argsort()
-        axis.scatter(*points[order][:, [0, 2]].T, s=sizes[order], c=colours[order.numpy()],
-                     edgecolors="black", linewidths=0.5)  # fmt: skip
-        axis.set(title=f"{row.title}\nspace group {row.number}, loss {row.loss:.1e}")
-        axis.title.set_fontsize(8)
-        axis.set(aspect="equal", xticks=[], yticks=[])
+        for number, name, size in ((20, "Ca", 70), (22, "Ti", 60), (8, "O", 22)):
+            own = order[numbers[order] == number]
+            axis.scatter(*points[own][:, [0, 2]].T, s=size, color=element_colours()[number],
+                         edgecolors="black", linewidths=0.5, label=name)  # fmt: skip
+        symbol = TITLES.get(row.number, "")
+        axis.set_title(f"{row.title}\n{symbol} ({row.number}), loss {row.loss:.1e}", fontsize=9)
+        axis.set(aspect="equal", xticks=[], yticks=[], xlabel="a", ylabel="c")
+    axes[0].legend(loc="upper right", fontsize=8, framealpha=1)
     shares: dict[str, float] = {}
     for part in found.learned.active:
         shares[part.kind] = shares.get(part.kind, 0.0) + part.size**2
     total = sum(shares.values())
-    axes[-1].bar(list(shares), [share / total for share in shares.values()], color="tab:purple")
-    axes[-1].set_title("learned: share by kind", fontsize=8)
+    kinds = ("0o", "1e", "1o", "2e", "2o")
+    axes[-1].bar(kinds, [shares.get(kind, 0.0) / total for kind in kinds], color="tab:purple")
+    axes[-1].set_title("learned order parameter\non the titanium sites", fontsize=9)
+    axes[-1].set(ylabel="share of the squared length", xlabel="degree and parity")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
+
+
+def several_cells(structure: Structure) -> tuple[Tensor, Tensor]:
+    """Elements and places of two cells along a and along c."""
+    steps = torch.cartesian_prod(torch.arange(2), torch.tensor([0]), torch.arange(2)).double()
+    points = (structure.positions + (steps @ structure.cell[0])[:, None]).flatten(0, 1)
+    return structure.numbers.repeat(len(steps)), points
+
+
+def bonds(numbers: Tensor, points: Tensor) -> list[tuple[int, int]]:
+    """Titanium and oxygen nearer than 2.4 Å."""
+    near = torch.cdist(points, points) < 2.4
+    return (near & (numbers == 22)[:, None] & (numbers == 8)).nonzero().tolist()
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ shells, each of irreps coupled to matrix elements. On geometries it has not seen
 orientation and in a mirror, elements and orbital energies have the same errors; and what symmetry
 forbids in a symmetric molecule is zero to rounding.
 
-Run with `python examples/13_hamiltonian.py [--quick]`.
+Run with `python examples/13_hamiltonian.py [--quick] [--basis 6-31g]`.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from scipy.linalg import eigh
 from torch import Tensor
 
 from geomae.data import Structure
+from geomae.data.elements import SYMBOLS
 from geomae.symmetry import allowed, orbital_block, structure_operations, symmetrise
 from geomae.symmetry.hamiltonian import HamiltonianNetwork
 from geomae.symmetry.shells import ShellBasis
@@ -271,6 +272,7 @@ def draw(model: HamiltonianNetwork, sample: Sample, title: str, path: Path) -> N
         label = "hartree, cut at 1" if unit == 1 else "mHartree"
         figure.colorbar(image, ax=axis, shrink=0.8, label=label)
         axis.set_title(f"{name}, {sample.name}, {title}")
+        _mark_atoms(axis, model.shells, sample.structure)
     generator = torch.Generator().manual_seed(2)
     turns = [torch.eye(3).double(), *(random_orthogonal(generator) for _ in range(3))]
     turns.append(-turns[0])
@@ -287,6 +289,19 @@ def draw(model: HamiltonianNetwork, sample: Sample, title: str, path: Path) -> N
     axes[3].set(title="orbital energies (blue: occupied)", ylabel="hartree")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def _mark_atoms(axis, shells: ShellBasis, structure: Structure) -> None:
+    """Lines between the orbitals of different atoms, and the atoms' symbols."""
+    stops = shells.sizes(structure.numbers).cumsum(0).tolist()
+    middles = [(a + b - 1) / 2 for a, b in zip([0, *stops], stops, strict=False)]
+    names = [SYMBOLS[z] for z in structure.numbers.tolist()]
+    for stop in stops[:-1]:
+        axis.axhline(stop - 0.5, color="grey", linewidth=0.6)
+        axis.axvline(stop - 0.5, color="grey", linewidth=0.6)
+    axis.set_xticks(middles, names)
+    axis.set_yticks(middles, names)
+    axis.tick_params(length=0)
 
 
 def ideal(data: Data, name: str) -> Structure:
@@ -322,10 +337,12 @@ def report(model: HamiltonianNetwork, data: Data) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="STO-3G alone, fewer steps")
+    parser.add_argument("--quick", action="store_true", help="fewer steps; STO-3G alone")
+    parser.add_argument("--basis", choices=("sto-3g", "6-31g"), help="one basis alone")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "output")
     arguments = parser.parse_args()
-    for basis in ("sto-3g",) if arguments.quick else ("sto-3g", "6-31g"):
+    every = ("sto-3g",) if arguments.quick else ("sto-3g", "6-31g")
+    for basis in (arguments.basis,) if arguments.basis else every:
         data = load(basis)
         print(f"[bold]{basis}[/bold]: {len(data.train)} geometries, one orientation")
         model = train(data, 20, 16) if arguments.quick else train(data, 360, 24)

@@ -47,7 +47,7 @@ def draw_allowed(result: Allowed, *, structure: Structure | None = None) -> "Fig
     count = min(max(result.n_components, 1), MOST)
     columns = min(count, 4)
     rows = ceil(count / columns)
-    figure = Figure(figsize=(3.1 * columns, 3.1 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(3.1 * columns, _height(result) * rows + 0.6), layout="constrained")
     figure.suptitle(_title(result), fontsize=11, color=INK)
     if result.forbidden:
         _forbidden(figure)
@@ -63,6 +63,15 @@ def save_allowed(path: str | Path, result: Allowed, *, structure: Structure | No
     draw_allowed(result, structure=structure).savefig(path, dpi=150)
 
 
+def _height(result: Allowed) -> float:
+    """Of a panel, in inches: matrices with few rows are not given the room of square ones."""
+    basis = result.cartesian_basis
+    if result.irreps is None or basis is None or basis.ndim < 3 or not len(basis):
+        return 3.1
+    matrix = as_matrix(basis[0])[0]
+    return max(1.2, 0.5 + 2.6 * matrix.shape[0] / max(matrix.shape))
+
+
 def _title(result: Allowed) -> str:
     group = f"{result.group.name} ({result.group.hermann_mauguin})"
     cut = f", the first {MOST} shown" if result.n_components > MOST else ""
@@ -76,7 +85,9 @@ def _forbidden(figure: "Figure") -> None:
 
 
 def _panel(figure: "Figure", place: tuple, result: Allowed, k: int, structure) -> None:
-    if result.irreps is None:
+    if result.irreps is None or result.basis.ndim == 3:
+        if result.basis.shape[-1] != 3:
+            raise PropertyError(f"there is no picture of {result.name}: expected vectors")
         if structure is None:
             raise PropertyError(f"a picture of {result.name} needs the structure")
         _draw_moves(figure.add_subplot(*place, projection="3d"), result, k, structure)
@@ -149,5 +160,10 @@ def _draw_moves(ax, result: Allowed, k: int, structure: Structure) -> None:
     moves = result.basis[k].numpy()
     scale = 0.9 / max(float(np.linalg.norm(moves, axis=1).max()), 1e-12)
     points = structure.positions.detach().numpy()
+    ends = points + scale * moves
     ax.quiver(*points.T, *(scale * moves).T, color="#d1540d", linewidth=1.8)
+    for axis, low, high in zip("xyz", ends.min(0), ends.max(0), strict=True):
+        start, stop = getattr(ax, f"get_{axis}lim")()
+        ax.set(**{f"{axis}lim": (min(start, low), max(stop, high))})
+    ax.set_aspect("equal")
     ax.set_title(result.labels[k] if result.labels else "", fontsize=9, color=INK)

@@ -21,8 +21,8 @@ from geomae.errors import GeomaeError
 from geomae.symmetry.action import Action, images
 from geomae.symmetry.actions import action_of, name_of_subgroup
 from geomae.symmetry.characters import turn_of
+from geomae.symmetry.nearest import symmetrise
 from geomae.symmetry.outputs import Output, reader, rows_of
-from geomae.symmetry.project import symmetrise
 from geomae.testing.random import random_orthogonal
 
 CHECKS = ("rotation", "reflection", "translation", "permutation", "image", "supercell", "symmetry")

@@ -124,14 +124,33 @@ def site_projector(
     group, rotations, places = finite_operations(structure, irreps.lmax, tolerance)
     if group.symbol.family == "K":
         return group, projector(group, irreps)
+    return group, mean_on_atoms(rotations, places, irreps)
+
+
+def mean_on_atoms(
+    rotations: Float[Tensor, "k 3 3"],
+    places: Int[Tensor, "k n"],
+    irreps: o3.Irreps,
+    signs: Float[Tensor, " k"] | None = None,
+) -> Float[Tensor, "flat flat"]:
+    """Mean over operations of what they do to values `[atoms, d]`, a projection.
+
+    Args:
+        rotations: of the operations.
+        places: where they bring each atom.
+        irreps: of the values.
+        signs: that values get on top.
+    """
     blocks = representation(rotations, irreps)
-    n, d = structure.n_atoms, blocks.shape[1]
+    if signs is not None:
+        blocks = blocks * signs[:, None, None]
+    n, d = places.shape[1], blocks.shape[1]
     total = torch.zeros(n, n, d, d, dtype=torch.float64)
     start = torch.arange(n)
     for block, place in zip(blocks, places, strict=True):
         total.index_put_((place, start), block.expand(n, d, d), accumulate=True)
     mean = (total / len(blocks)).transpose(1, 2).reshape(n * d, n * d)
-    return group, (mean + mean.T) / 2
+    return (mean + mean.T) / 2
 
 
 def finite_operations(

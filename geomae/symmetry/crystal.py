@@ -1,6 +1,6 @@
 """The symmetry of crystals: space group, operations on atoms, the symmetry of each site."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -66,27 +66,25 @@ def crystal_symmetry(structure: Structure, tolerance: float) -> SpaceGroup:
     found = _moyo(cell, positions, structure.numbers, tolerance)
     operations = _operations(structure, found)
     basis = (cell.T @ torch.tensor(np.array(found.prim_std_linear), dtype=torch.float64)).T
-    _, parents = np.unique(np.array(found.mapping_std_prim), return_index=True)
-    if len(parents) < structure.n_atoms:
-        # a supercell may lack operations that its crystal has
-        small = Structure(structure.numbers[parents], positions[parents], cell=basis)
-        whole = crystal_symmetry(small, tolerance)
-        member = np.searchsorted(np.unique(found.mapping_std_prim), found.mapping_std_prim)
-        group, sites = whole.point_group, tuple(whole.sites[k] for k in member)
-    else:
-        group, sites = operations.group, _sites(operations)
-    return SpaceGroup(
+    space = SpaceGroup(
         found.number,
-        _symbol(found.number),
-        group,
+        symbol_of_number(found.number),
+        operations.group,
         operations,
         tuple(found.wyckoffs),
         tuple(found.site_symmetry_symbols),
-        sites,
+        (),
         torch.tensor(np.array(found.orbits), dtype=torch.long),
         torch.tensor(np.array(found.mapping_std_prim), dtype=torch.long),
         basis,
     )
+    small, member = primitive_of(structure, space)
+    if small is structure:
+        return replace(space, sites=_sites(operations))
+    # a supercell may lack operations that its crystal has
+    whole = crystal_symmetry(small, tolerance)
+    sites = tuple(whole.sites[k] for k in member.tolist())
+    return replace(space, point_group=whole.point_group, sites=sites)
 
 
 def _operations(structure: Structure, found) -> AtomOperations:
@@ -97,7 +95,7 @@ def _operations(structure: Structure, found) -> AtomOperations:
     rotations = exact(cell.T @ integer @ torch.linalg.inv(cell.T))
     group = identify(distinct(rotations, 0.1))
     number = locate(rotations, group.operations)[0]
-    places, deviation = _permutations(structure, integer, shifts)
+    places, deviation = permutations_of(structure, integer, shifts)
     shifts = _exact_shifts(integer, shifts, number, places)
     return AtomOperations(group, group.operations[number], shifts @ cell, places, deviation)
 
@@ -150,6 +148,21 @@ def _exact_shifts(
     return result
 
 
+def primitive_of(structure: Structure, space: SpaceGroup) -> tuple[Structure, Int[Tensor, " n"]]:
+    """The atoms of a primitive cell, where they stand, and the one that each atom is an image of.
+
+    Args:
+        structure: a crystal.
+        space: its space group.
+    """
+    numbers, member = torch.unique(space.members, return_inverse=True)
+    first = torch.stack([(space.members == number).nonzero()[0, 0] for number in numbers])
+    if len(first) == structure.n_atoms:
+        return structure, torch.arange(structure.n_atoms)
+    positions = structure.positions.detach().double()[first]
+    return Structure(structure.numbers[first], positions, cell=space.primitive), member
+
+
 def require_crystal(structure: Structure) -> None:
     """See that a structure repeats along three directions.
 
@@ -191,7 +204,8 @@ def _moyo(cell: Tensor, positions: Tensor, numbers: Tensor, tolerance: float):
         raise StructureError(f"its symmetry can't be found at {tolerance} Å: {error}") from error
 
 
-def _symbol(number: int) -> str:
+def symbol_of_number(number: int) -> str:
+    """Short Hermann-Mauguin symbol of a space group, such as `P n m a`."""
     from moyopy import SpaceGroupType
 
     return SpaceGroupType(number).hm_short
@@ -215,7 +229,7 @@ def _with_images(positions: Tensor, cell: Tensor) -> Tensor:
     return kept @ cell
 
 
-def _permutations(
+def permutations_of(
     structure: Structure, rotations: Float[Tensor, "k 3 3"], translations: Float[Tensor, "k 3"]
 ) -> tuple[Int[Tensor, "k n"], float]:
     """Where each operation, in fractions of the cell, brings each atom; largest deviation in Å."""

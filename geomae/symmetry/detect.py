@@ -9,6 +9,7 @@ from geomae.data.collect import as_structures
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.symmetry.crystal import SpaceGroup, crystal_symmetry
+from geomae.symmetry.errors import GroupError, PropertyError, ToleranceError
 from geomae.symmetry.groups import PointGroup
 from geomae.symmetry.harmonics import signal_group
 from geomae.symmetry.identify import identify
@@ -140,6 +141,41 @@ def one_structure(thing: "Structure | Any") -> Structure:
     if len(found) != 1:
         raise GeomaeError(f"expected one structure, got {len(found)}: take them one by one")
     return found[0]
+
+
+def larger_symmetries(
+    structure: Structure, tolerance: float, limit: float = 1.0
+) -> list[tuple[float, str]]:
+    """Larger tolerances up to a limit, in Å, at which a structure has ever more symmetry, and
+    which: a point group, or a space group with its number.
+    """
+    result, most = [], len(structure_operations(structure, tolerance))
+    for factor in (3, 10, 30, 100):
+        larger = float(f"{factor * tolerance:.2g}")
+        if larger > limit:
+            break
+        try:
+            found = structure_operations(structure, larger)
+        except (ToleranceError, GroupError):
+            break
+        if len(found) <= most:
+            continue
+        most, name = len(found), found.group.name
+        if structure.periodic:
+            space = space_group(structure, larger)
+            name = f"{space.symbol.replace(' ', '')} ({space.number})"
+        result.append((larger, name))
+    return result
+
+
+def check_atom(atom: int, count: int) -> None:
+    """See that a structure has an atom of this number.
+
+    Raises:
+        PropertyError: it has not; says which there are.
+    """
+    if not 0 <= atom < count:
+        raise PropertyError(f"there is no atom {atom}: the structure has atoms 0 to {count - 1}")
 
 
 def _values_of(thing: object) -> Tensor | None:

@@ -1,6 +1,7 @@
 """How atoms may move: displacements that keep the symmetry, vibrations by irreps."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from e3nn import o3
@@ -10,7 +11,14 @@ from torch import Tensor
 from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
 from geomae.symmetry.complete import site_projector
-from geomae.symmetry.detect import site_groups, space_group, structure_operations
+from geomae.symmetry.crystal import primitive_of
+from geomae.symmetry.detect import (
+    one_structure,
+    site_groups,
+    space_group,
+    structure_operations,
+)
+from geomae.symmetry.errors import PropertyError
 from geomae.symmetry.groups import PointGroup
 from geomae.symmetry.project import projector, rows_of
 
@@ -93,18 +101,24 @@ def displacement_basis(
             zip(structure.numbers, site_groups(structure, tolerance), strict=True)
         )
     )
-    orbits = structure_operations(structure, tolerance).permutations.min(0).values
-    firsts = [site for k, site in enumerate(sites) if int(orbits[k]) == k]
+    orbits = atom_orbits(structure, tolerance)
     free = "nothing may move" if not len(basis) else (
         "1 displacement keeps" if len(basis) == 1 else f"{len(basis)} displacements keep"
     ) + " the symmetry"  # fmt: skip
-    head = f"{group.name} ({group.hermann_mauguin}): {free}, rigid motions left out"
-    counts = [int((orbits == site.atom).sum()) for site in firsts]
+    head = (
+        f"displacements in {group.name} ({group.hermann_mauguin}): {free}, rigid motions left out"
+    )
     lines = [
-        f"  {site}" + (f" (and {count - 1} equivalent)" if count > 1 else "")
-        for site, count in zip(firsts, counts, strict=True)
+        f"  {sites[atom]}" + (f" (and {len(others) - 1} equivalent)" if len(others) > 1 else "")
+        for atom, others in orbits.items()
     ]
     return group, basis.unflatten(1, (-1, 3)), sites, "\n".join([head, *lines])
+
+
+def atom_orbits(structure: Structure, tolerance: float | None) -> dict[int, list[int]]:
+    """Equivalent atoms, themselves among them, by the first of each orbit."""
+    first = structure_operations(structure, tolerance).permutations.min(0).values.tolist()
+    return {k: [i for i, own in enumerate(first) if own == k] for k in sorted(set(first))}
 
 
 def rigid_motions(structure: Structure) -> Float[Tensor, "flat flat"]:
@@ -128,13 +142,10 @@ def vibration_modes(structure: Structure, tolerance: float | None) -> Modes:
     """
     if structure.periodic:
         found = space_group(structure, tolerance)
-        _, first, member = _first_members(found.members)
-        if len(first) < structure.n_atoms:
-            small = Structure(
-                structure.numbers[first], structure.positions[first], cell=found.primitive
-            )
+        small, member = primitive_of(structure, found)
+        if small is not structure:
             modes = vibration_modes(small, tolerance)
-            spread = modes.basis[:, member] * (len(first) / structure.n_atoms) ** 0.5
+            spread = modes.basis[:, member] * (small.n_atoms / structure.n_atoms) ** 0.5
             return replace(modes, basis=spread)
     operations = structure_operations(structure, tolerance)
     group, n = operations.group, structure.n_atoms
@@ -168,11 +179,47 @@ def vibration_modes(structure: Structure, tolerance: float | None) -> Modes:
     )
 
 
-def _first_members(members: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Numbers in order, the first atom with each, and the place of each atom's."""
-    numbers, member = torch.unique(members, return_inverse=True)
-    first = torch.stack([(members == number).nonzero()[0, 0] for number in numbers])
-    return numbers, first, member
+def mode_irreps(
+    thing: "Structure | Any",
+    displacements: Float[Tensor, "n 3"],
+    tolerance: float | None = None,
+) -> dict[str, float]:
+    """Which irreps a vibration or a phonon at the zone centre has, and its share of each.
+
+    Shares are those of the squared length; translations and, of molecules, rotations are left
+    out. A mode of one irrep has one share of 1; a displacement of any kind may have several.
+
+    Args:
+        thing: a molecule or crystal, or whatever `as_structures` takes, one of them.
+        displacements: of the atoms, in any unit; not weighted by the masses.
+        tolerance: in Å, for the symmetry.
+
+    Raises:
+        PropertyError: there is not a row an atom, or the displacements move the whole only; in a
+            crystal also if they differ between images of an atom: they belong elsewhere in the
+            zone.
+    """
+    structure = one_structure(thing)
+    moves = torch.as_tensor(displacements).detach().to("cpu", torch.float64)
+    if moves.shape != (structure.n_atoms, 3):
+        raise PropertyError(
+            f"expected displacements [{structure.n_atoms}, 3], got {list(moves.shape)}"
+        )
+    modes, flat = vibration_modes(structure, tolerance), moves.flatten()
+    inner = flat - rigid_motions(structure) @ flat
+    parts = modes.basis.flatten(1) @ inner
+    size, known = float(inner.square().sum()), float(parts.square().sum())
+    if size <= 1e-12 * float(flat.square().sum()):
+        raise PropertyError("these displacements move the whole: expected some that change it")
+    if known < 0.999 * size:
+        raise PropertyError(
+            "these displacements differ between images of an atom: they are no phonon at the zone "
+            "centre; `order_parameters` takes them as a target in this supercell"
+        )
+    shares: dict[str, float] = {}
+    for label, part in zip(modes.labels, parts.tolist(), strict=True):
+        shares[label] = shares.get(label, 0.0) + part**2 / known
+    return {label: share for label, share in shares.items() if share > 1e-6}
 
 
 def _vector(direction: Tensor) -> str:

@@ -134,7 +134,7 @@ def _axial(family: str, n: str, suffix: str) -> Symbol | None:
 def _unknown(name: str) -> str:
     known = [*CRYSTAL_CLASSES, *CUBIC, *SPHERICAL, "C∞v", "D∞h", "C5v", "D5h", "D5d", "D4d", "D6d"]
     near = get_close_matches(name, known, 1, 0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    hint = f"; did you mean '{near[0]}'?" if near else "."
     return (
         f"there is no point group '{name}'{hint} Expected Cn, Cnv, Cnh, Dn, Dnh, Dnd (n from 2), "
         "S2n, C1, Cs, Ci, T, Td, Th, O, Oh, I, Ih, C∞v, D∞h, K or Kh, or the Hermann-Mauguin "

@@ -1,5 +1,6 @@
 """Blocks of Hamiltonians between orbitals: what elements symmetry allows."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from geomae.data.structure import Structure
 from geomae.symmetry.complete import finite_operations
+from geomae.symmetry.crystal import primitive_of
+from geomae.symmetry.detect import space_group, structure_operations
 from geomae.symmetry.errors import PropertyError
 from geomae.symmetry.groups import PointGroup
 from geomae.symmetry.identify import identify
@@ -18,6 +21,12 @@ from geomae.symmetry.representations import representation
 from geomae.symmetry.standard import distinct
 
 SHELLS = "spdfghi"
+
+BLOCK = re.compile(
+    r"(?:(?:orbital |hamiltonian )?block )?([spdfghi]) ?- ?([spdfghi])"
+    r"(?: (?:of )?(?:atoms? )?(\d+)(?: and |, ?| |-)(\d+))?(,? same shell)?"
+)
+"""Words for a block."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +40,15 @@ class OrbitalBlock:
         same_shell: both shells are of one kind (same element and radial function), so that an
             operation that swaps the atoms, or none at one site, relates an element to that
             across the diagonal.
+        image: in a crystal, the lattice vectors by which the second atom is moved from where it
+            stands; None for its image that is nearest to the first atom.
     """
 
     l1: int
     l2: int
     atoms: tuple[int, int] | None = None
     same_shell: bool = False
+    image: tuple[int, int, int] | None = None
 
     @property
     def irreps(self) -> o3.Irreps:
@@ -56,7 +68,8 @@ class OrbitalBlock:
 
     def __str__(self) -> str:
         where = "" if self.atoms is None else f" of atoms {self.atoms[0]} and {self.atoms[1]}"
-        return f"block {_shell(self.l1)}-{_shell(self.l2)}{where}"
+        moved = "" if self.image is None else " moved by {}, {}, {}".format(*self.image)
+        return f"block {_shell(self.l1)}-{_shell(self.l2)}{where}{moved}"
 
 
 def orbital_block(
@@ -65,6 +78,7 @@ def orbital_block(
     *,
     atoms: tuple[int, int] | None = None,
     same_shell: bool = False,
+    image: tuple[int, int, int] | None = None,
 ) -> OrbitalBlock:
     """The block of a Hamiltonian or overlap matrix between two shells, for `allowed`.
 
@@ -73,6 +87,8 @@ def orbital_block(
         l2: of the second.
         atoms: numbers of the atoms that carry them; by default both are at one site.
         same_shell: see `OrbitalBlock`.
+        image: in a crystal, lattice vectors by which the second atom is moved; its image nearest to
+            the first atom by default.
 
     Raises:
         PropertyError: there is no such shell, or shells of different degree are said to be the
@@ -81,7 +97,19 @@ def orbital_block(
     first, second = _degree(l1), _degree(l2)
     if same_shell and first != second:
         raise PropertyError(f"shells of degrees {first} and {second} can't be the same")
-    return OrbitalBlock(first, second, None if atoms is None else tuple(atoms), same_shell)
+    if image is not None and atoms is None:
+        raise PropertyError("an image is one of the second atom's: expected atoms=(i, j) as well")
+    return OrbitalBlock(first, second, None if atoms is None else tuple(atoms), same_shell, image)
+
+
+def read_block(text: str) -> OrbitalBlock | None:
+    """A block by its words, such as `block p-d` or `block p-p of atoms 0 and 1`; None of others."""
+    found = BLOCK.fullmatch(" ".join(text.lower().split()))
+    if found is None:
+        return None
+    first, second, i, j, same = found.groups()
+    atoms = None if i is None else (int(i), int(j))
+    return orbital_block(first, second, atoms=atoms, same_shell=bool(same))
 
 
 def block_basis(
@@ -117,16 +145,15 @@ def _of_atoms(
     """Operations that keep both atoms, and, for shells of one kind, those that swap them."""
     assert block.atoms is not None
     i, j = block.atoms
+    if structure.periodic:
+        return _of_images(structure, block, tolerance)
+    if block.image is not None:
+        raise PropertyError("a molecule has no lattice: its atoms have no images")
     group, rotations, places = finite_operations(structure, block.l1 + block.l2, tolerance)
     if group.symbol.family == "K":
         return group, rotations, rotations
     kept = (places[:, i] == i) & (places[:, j] == j)
     swapped = (places[:, i] == j) & (places[:, j] == i) & block.same_shell
-    if structure.periodic:
-        raise PropertyError(
-            "blocks between atoms are for molecules; in a crystal each pair of images has its own: "
-            "cut out a cluster, or give one site (site=...)"
-        )
     if bool(kept.all()):
         own = group
     elif group.infinite:
@@ -134,6 +161,42 @@ def _of_atoms(
     else:
         own = identify(distinct(rotations[kept]), near=group.frame)
     return own, rotations[kept], rotations[swapped]
+
+
+def _of_images(
+    structure: Structure, block: OrbitalBlock, tolerance: float | None
+) -> tuple[PointGroup, Tensor, Tensor]:
+    """The same in a crystal: what keeps the first atom and the way from it to the second."""
+    assert block.atoms is not None
+    space = space_group(structure, tolerance)
+    small, member = primitive_of(structure, space)
+    operations = space.operations if small is structure else structure_operations(small, tolerance)
+    i, j = (int(member[atom]) for atom in block.atoms)
+    way = _way(structure, block)
+    slack = 4 * operations.deviation + 1e-5
+    turned = operations.rotations @ way
+    places = operations.permutations
+    kept = (places[:, i] == i) & ((turned - way).norm(dim=1) < slack)
+    swapped = (places[:, i] == j) & (places[:, j] == i) & ((turned + way).norm(dim=1) < slack)
+    rotations = operations.rotations
+    own = identify(distinct(rotations[kept], 0.1), near=operations.group.frame)
+    return own, rotations[kept], rotations[swapped & block.same_shell]
+
+
+def _way(structure: Structure, block: OrbitalBlock) -> Float[Tensor, "3"]:
+    """From the first atom of a block to the image of the second that is meant, in Å."""
+    assert block.atoms is not None
+    i, j = block.atoms
+    cell = structure.cell[0].detach().double()
+    straight = (structure.positions[j] - structure.positions[i]).detach().double()
+    if block.image is not None:
+        return straight + torch.tensor(block.image, dtype=torch.float64) @ cell
+    shift = (straight @ torch.linalg.inv(cell)).round()
+    steps = torch.cartesian_prod(*[torch.arange(-2.0, 3.0).double()] * 3) - shift
+    ways = straight + steps @ cell
+    lengths = ways.norm(dim=1)
+    # the first of the nearest, so that rounding does not choose
+    return ways[int((lengths < lengths.min() + 1e-3).to(torch.int8).argmax())]
 
 
 def _isotropic(block: OrbitalBlock) -> Tensor:

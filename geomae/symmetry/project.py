@@ -1,6 +1,5 @@
-"""What of features, signals, latents and structures is invariant under a group."""
+"""What of features, signals and latents is invariant under a group."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -8,22 +7,12 @@ from e3nn import o3
 from jaxtyping import Float
 from torch import Tensor
 
-from geomae.data.structure import Structure
-from geomae.symmetry.crystal import crystal_symmetry
-from geomae.symmetry.detect import TOLERANCE, one_structure
 from geomae.symmetry.errors import GroupError
 from geomae.symmetry.groups import PointGroup, as_irreps
-from geomae.symmetry.molecule import check_tolerance, match_group, molecule_operations
 from geomae.symmetry.representations import representation
 
 if TYPE_CHECKING:
     from geomae.autoencoder import Latents
-
-FITTINGS = 30
-"""Times that a group is turned to where the structure is nearest to it, at most."""
-
-SETTLED = 1e-9
-"""Turns that move atoms by less, in Å, change nothing."""
 
 
 def projector(group: PointGroup | str, irreps: int | str | o3.Irreps) -> Float[Tensor, "d d"]:
@@ -127,136 +116,3 @@ def project(
         )
     matrix = projector(group, lmax).to(thing)
     return matrix @ thing if thing.ndim == 1 else torch.einsum("ij,...jc->...ic", matrix, thing)
-
-
-@dataclass(frozen=True)
-class Symmetrised:
-    """A structure whose symmetry is exact.
-
-    Attributes:
-        structure: where the atoms stand now, everything else as it was given.
-        group: point group; of a crystal its class.
-        moved: how far each atom moved, in Å, `[n]`.
-        strain: largest relative change of the lattice; 0 for a molecule.
-    """
-
-    structure: Structure
-    group: PointGroup
-    moved: Float[Tensor, " n"]
-    strain: float = 0.0
-
-    @property
-    def largest_move(self) -> float:
-        """In Å."""
-        return float(self.moved.max())
-
-
-def symmetrise(
-    thing: "Structure | Any",
-    group: PointGroup | str | None = None,
-    tolerance: float | None = None,
-) -> Symmetrised:
-    """Make the symmetry of a structure exact by the smallest move.
-
-    Each atom goes to the mean of the places to which the operations bring its equivalents, which
-    is the nearest structure (least squares) with that symmetry and that matching of atoms. The
-    centroid stays; so does the orientation. A crystal's lattice is averaged likewise.
-
-    Args:
-        thing: a molecule or crystal, or whatever `as_structures` takes, one of them.
-        group: to impose on a molecule; by default what is found within the tolerance. A group in
-            its frame is taken as it stands; a symbol is the subgroup of what is found.
-        tolerance: in Å, 0.01 by default.
-
-    Raises:
-        GroupError: the group does not fit the structure within the tolerance.
-        ToleranceError: the tolerance is not positive, or merges atoms.
-    """
-    structure = one_structure(thing)
-    tolerance = TOLERANCE if tolerance is None else tolerance
-    if structure.periodic:
-        if group is not None:
-            raise GroupError(
-                "a group can be imposed on molecules only; of a crystal the space group found "
-                "within the tolerance is made exact: choose the tolerance"
-            )
-        return _symmetrised_crystal(structure, tolerance)
-    centre = structure.positions.double().mean(0)
-    centred = structure.positions.double() - centre
-    fixed = isinstance(group, PointGroup)
-    check_tolerance(tolerance, centred)
-    if isinstance(group, str):
-        group = _found_by_name(structure, group, tolerance)
-    elif group is None:
-        group = molecule_operations(structure, tolerance).group
-    averaged, group = _nearest(group, centred, structure.numbers, tolerance, fixed)
-    result = structure.clone()
-    result.positions = (averaged + centre).to(structure.positions)
-    return Symmetrised(result, group, (averaged - centred).norm(dim=1))
-
-
-def _nearest(
-    group: PointGroup, centred: Tensor, numbers: Tensor, tolerance: float, fixed: bool
-) -> tuple[Tensor, PointGroup]:
-    """The symmetric positions nearest to those given, and their group, turned to where that is
-    nearest unless it is fixed.
-    """
-    places = match_group(group, centred, numbers, tolerance)
-    averaged = _averaged(group, centred, places)
-    for _ in range(0 if fixed or group.symbol.family == "K" else FITTINGS):
-        u, _, v = torch.linalg.svd(centred.T @ averaged)
-        turn = u @ torch.diag(torch.tensor([1.0, 1.0, float(torch.linalg.det(u @ v))]).double()) @ v
-        if float((averaged @ turn.T - averaged).abs().max()) < SETTLED:
-            break
-        group = group.conjugate(turn)
-        averaged = _averaged(group, centred, places)
-    return averaged, group
-
-
-def _averaged(group: PointGroup, centred: Tensor, places: Tensor) -> Tensor:
-    """Mean over the operations of the places that atoms are brought to."""
-    if group.symbol.family == "K":
-        return torch.zeros_like(centred)
-    images = centred @ group.operations.transpose(1, 2)
-    total = torch.zeros_like(centred)
-    for image, place in zip(images, places, strict=True):
-        total = total.index_add(0, place, image)
-    return total / len(places)
-
-
-def _found_by_name(structure: Structure, name: str, tolerance: float) -> PointGroup:
-    wanted = PointGroup.named(name)
-    found = molecule_operations(structure, tolerance).group
-    if found.name == wanted.name:
-        return found
-    if not found.infinite:
-        for subgroup in found.subgroups():
-            if subgroup.name == wanted.name:
-                return subgroup
-    raise GroupError(
-        f"{wanted.name} does not fit: within {tolerance:g} Å the structure has {found.name}, of "
-        f"which {wanted.name} is no subgroup; try a larger tolerance"
-    )
-
-
-def _symmetrised_crystal(structure: Structure, tolerance: float) -> Symmetrised:
-    """Lattice and atoms averaged over the space group's operations, in the given cell."""
-    found = crystal_symmetry(structure, tolerance)
-    cell = structure.cell[0].detach().double()
-    fractions = structure.positions.detach().double() @ torch.linalg.inv(cell)
-    operations = found.operations
-    integer = (torch.linalg.inv(cell.T) @ operations.rotations @ cell.T).round()
-    # R C = C W for all operations, C the lattice vectors as columns
-    new = (operations.rotations @ cell.T @ torch.linalg.inv(integer)).mean(0).T
-    shifts = operations.translations @ torch.linalg.inv(cell)
-    total = torch.zeros_like(fractions)
-    for rotation, shift, place in zip(integer, shifts, operations.permutations, strict=True):
-        gap = fractions @ rotation.T + shift - fractions[place]
-        total = total.index_add(0, place, gap - gap.round())
-    change = total / len(integer)
-    change = change - change.mean(0)
-    result = structure.clone()
-    result.cell = new[None].to(structure.cell)
-    result.positions = ((fractions + change) @ new).to(structure.positions)
-    strain = torch.linalg.svd(torch.linalg.solve(cell, new) - torch.eye(3).double()).S.max()
-    return Symmetrised(result, found.point_group, (change @ new).norm(dim=1), float(strain))

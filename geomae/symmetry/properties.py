@@ -18,11 +18,14 @@ class Property:
         name: in words.
         irreps: how it transforms.
         tensor: its Cartesian form, if it has one.
+        odd: whether it changes its sign with the direction of time; None where that is not known,
+            as of irreps.
     """
 
     name: str
     irreps: o3.Irreps
     tensor: CartesianTensor | None = None
+    odd: bool | None = None
 
 
 PAIR = ((1, 0),)
@@ -38,6 +41,8 @@ TENSORS: dict[str, CartesianTensor] = {
     "optical activity": CartesianTensor(2, PAIR, axial=True),
     "shielding": CartesianTensor(2),
     "magnetoelectricity": CartesianTensor(2, axial=True),
+    "piezomagnetism": CartesianTensor(3, LAST_PAIR, axial=True),
+    "toroidal moment": CartesianTensor(1),
     "hyperpolarizability": CartesianTensor(3, symmetric(3)),
     "piezoelectricity": CartesianTensor(3, LAST_PAIR),
     "second hyperpolarizability": CartesianTensor(4, symmetric(4)),
@@ -45,8 +50,10 @@ TENSORS: dict[str, CartesianTensor] = {
     "photoelasticity": CartesianTensor(4, BOTH_PAIRS),
     "flexoelectricity": CartesianTensor(4, ((0, 1, 3, 2),)),
 }
-"""Tensors of physics. Time reversal is left out of account: what is odd under it, such as the
-magnetic moment, is allowed here where the operations of space allow it."""
+"""Tensors of physics."""
+
+ODD = frozenset({"magnetic moment", "magnetoelectricity", "piezomagnetism", "toroidal moment"})
+"""Those that change their sign with the direction of time."""
 
 IRREPS: dict[str, str] = {
     "quadrupole": "1x2e",
@@ -67,8 +74,9 @@ OTHER_NAMES: dict[str, str] = {
     "polarizability", "gyration": "optical activity", "elastic": "elasticity", "piezoelectric":
     "piezoelectricity", "second harmonic generation": "piezoelectricity", "shg":
     "piezoelectricity", "nmr shielding": "shielding", "efg": "electric field gradient",
-    "magnetoelectric": "magnetoelectricity", "first hyperpolarizability": "hyperpolarizability",
-    "elastooptic": "photoelasticity",
+    "magnetoelectric": "magnetoelectricity", "piezomagnetic": "piezomagnetism", "magnetic field":
+    "magnetic moment", "toroidization": "toroidal moment", "first hyperpolarizability":
+    "hyperpolarizability", "elastooptic": "photoelasticity",
 }  # fmt: skip
 
 MODES = ("displacements", "vibrations")
@@ -89,12 +97,12 @@ def read_property(what: "str | o3.Irreps | Property") -> Property:
     if isinstance(what, Property):
         return what
     if isinstance(what, str):
-        name = " ".join(what.lower().replace("_", " ").replace("-", " ").split())
-        name = OTHER_NAMES.get(name, name)
+        given = " ".join(what.lower().replace("_", " ").replace("-", " ").split())
+        name = OTHER_NAMES.get(given, given)
         if name in TENSORS:
-            return Property(name, TENSORS[name].irreps, TENSORS[name])
+            return Property(given, TENSORS[name].irreps, TENSORS[name], name in ODD)
         if name in IRREPS:
-            return Property(name, o3.Irreps(IRREPS[name]))
+            return Property(given, o3.Irreps(IRREPS[name]), odd=False)
     try:
         irreps = read_irreps(what)
     except IrrepsError as error:
@@ -115,8 +123,8 @@ def _plain_tensor(irreps: o3.Irreps) -> CartesianTensor | None:
 def _unknown(name: str) -> str:
     known = [*property_names(), *OTHER_NAMES]
     near = get_close_matches(name.lower().replace("_", " "), known, 1, 0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    hint = f"; did you mean '{near[0]}'?" if near else "."
     return (
-        f"there is no property '{name}'{hint} Expected irreps such as '1x0e + 1x2e', or one of: "
-        + ", ".join(property_names())
+        f"there is no property '{name}'{hint} Expected irreps such as '1x0e + 1x2e', a block of a "
+        "Hamiltonian such as 'block p-d', or one of: " + ", ".join(property_names())
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geomae.equivariant import spherical_harmonics
 from geomae.symmetry.groups import PointGroup
+from geomae.symmetry.magnetic import MagneticGroup
 from geomae.symmetry.properties import Property
 from geomae.symmetry.tensors import CartesianTensor
 
@@ -17,7 +18,7 @@ ZERO = 1e-8
 
 
 def describe(
-    group: PointGroup,
+    symmetry: PointGroup | MagneticGroup,
     prop: Property,
     rows: Float[Tensor, "n dim"],
     decomposition: dict[str, int],
@@ -25,18 +26,21 @@ def describe(
     """Lines of text: how many components are independent, and which.
 
     Args:
-        group: as it stands; its frame gives the axes if they aren't the input's.
+        symmetry: the group as it stands; its frame gives the axes if they aren't the input's.
         prop: the property.
         rows: basis of what is allowed in the group's standard setting.
         decomposition: irreps of the group in the property.
     """
     total, count = prop.irreps.dim, len(rows)
+    group = symmetry.group if isinstance(symmetry, MagneticGroup) else symmetry
     made = "" if prop.name == str(prop.irreps) else f" ({prop.irreps})"
-    head = f"{prop.name}{made} in {group.name} ({group.hermann_mauguin}): "
+    head = f"{prop.name}{made} in {symmetry.name} ({symmetry.hermann_mauguin}): "
     terms = [f"{n if n > 1 else ''}{name}" for name, n in decomposition.items()]
     made_of = f"  irreps of {group.name}: {' + '.join(terms)}"
     if not count:
-        return f"{head}forbidden, all {total} components are zero by symmetry\n{made_of}"
+        what = f"all {total} components are zero" if total > 1 else "zero"
+        lines = [f"{head}forbidden, {what} by symmetry", made_of]
+        return "\n".join(lines + _of_time(symmetry, prop, count))
     lines = [f"{head}{count} of {total} components {'is' if count == 1 else 'are'} independent"]
     lines.append(made_of)
     if prop.tensor is not None:
@@ -45,7 +49,21 @@ def describe(
         lines += [f"  {line}" for line in polynomial_words(prop.irreps, rows)]
     if prop.irreps.lmax and (group.frame - torch.eye(3).double()).abs().max() > 1e-6:
         lines.append(f"  in the axes {_axes(group.frame)}")
-    return "\n".join(lines)
+    return "\n".join(lines + _of_time(symmetry, prop, count))
+
+
+def _of_time(symmetry: PointGroup | MagneticGroup, prop: Property, count: int) -> list[str]:
+    """What there is to say about time reversal."""
+    if not isinstance(symmetry, MagneticGroup):
+        known = bool(prop.odd) and count
+        return ["  odd under time reversal, which is left out of account: zero without magnetic "
+                "order"] * bool(known)  # fmt: skip
+    if prop.odd is None:
+        return ["  taken to be even under time reversal"]
+    if prop.odd:
+        return ["  odd under time reversal" + (": no magnetic moments, none of it" if symmetry.grey
+                                              else "")]  # fmt: skip
+    return []
 
 
 def tensor_words(tensor: CartesianTensor, rows: Float[Tensor, "n dim"]) -> list[str]:

@@ -57,6 +57,41 @@ def test_a_structure_is_symmetrised_and_a_picture_drawn(run, tmp_path):
     assert picture.stat().st_size > 10_000
 
 
+def test_a_space_group_of_choice(run, tmp_path):
+    atoms = bulk("CsCl", "cesiumchloride", a=4.1)
+    atoms.rattle(3e-3, seed=1)
+    path, exact, out = tmp_path / "a.cif", tmp_path / "b.xyz", tmp_path / "c.json"
+    write(path, atoms)
+    assert "with --tolerance" in run(path, "--tolerance", 1e-3)
+    text = run(path, "--tolerance", 0.05, "--symmetrise", exact, "--group", "P4mm", "--json", out)
+    assert "symmetrised to space group 99" in text
+    assert json.loads(out.read_text())["symmetrised"]["space_group_number"] == 99
+    assert "4mm" in run(exact, "--tolerance", 1e-6)
+    run(path, "--tolerance", 0.05, "--symmetrise", exact, "--group", "P6mm", status=2)
+    run(path, "--group", "P4mm", status=2)
+
+
+def test_time_reversal_and_moments_of_a_file(run, benzene, tmp_path):
+    assert "6/mmm1'" in run(benzene, "--magnetic", "-p", "magnetic moment")
+    iron = bulk("Fe", cubic=True)
+    iron.set_initial_magnetic_moments([2.2, 2.2])
+    path, out = tmp_path / "iron.xyz", tmp_path / "out.json"
+    write(path, iron, format="extxyz")
+    text = run(path, "--magnetic", "-p", "magnetic moment", "--json", out)
+    assert "magnetic point group 4/mm'm' (D4h(C4h)): 8 of its operations" in text
+    assert "z = a" in text
+    assert json.loads(out.read_text())["magnetic_group"] == "4/mm'm'"
+    assert "2 of 18 components" in run("4'/mmm'", "-p", "piezomagnetism")
+
+
+def test_blocks_and_values_of_each_atom(run, benzene, tmp_path):
+    picture = tmp_path / "forces.png"
+    text = run(benzene, "-p", "force", "--each-atom", "--picture", picture)
+    assert "2 of 36 components" in text and picture.stat().st_size > 10_000
+    assert "3 independent of 9 elements" in run(benzene, "-p", "p-p of atoms 0 and 6")
+    run(benzene, "-p", "charge", "--each-atom", "--picture", picture, status=2)
+
+
 def test_a_group_will_do(run):
     assert "forbidden" in run("Oh", "-p", "piezoelectricity")
     assert "piezoelectricity" in run("Oh", "-p", "list")

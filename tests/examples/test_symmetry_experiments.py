@@ -161,7 +161,7 @@ def test_predictions_rotate():
     example = load("08_predictions_rotate")
     data = example.data_of(example.MOLECULES[:6], 1, 0)
     model = example.train(data, 5)
-    held_out = example.data_of(example.HELD_OUT[:2], 1, 7)
+    held_out = example.data_of(example.MOLECULES[:2], 1, example.HELD_OUT)
     plain = example.errors(model, held_out)
     generator = torch.Generator().manual_seed(0)
     for improper in (False, True):
@@ -179,9 +179,10 @@ def test_predictions_rotate():
 def test_forces_and_dipoles_are_learned():
     example = load("08_predictions_rotate")
     data = example.data_of(example.MOLECULES, 2, 0)
-    before, after = (example.errors(example.train(data, steps), data) for steps in (1, 60))
-    assert after[0] < 0.5 * before[0]
-    assert after[1] < 0.8 * before[1]
+    held_out = example.data_of(example.MOLECULES, 1, example.HELD_OUT)
+    before, after = (example.errors(example.train(data, steps), held_out) for steps in (1, 50))
+    assert after[0] < 0.7 * before[0]
+    assert after[1] < 0.5 and after[1] < before[1]
 
 
 def test_any_cell_gives_the_same_values_an_atom():

@@ -127,6 +127,31 @@ def test_calculators():
         audit(EMT(), [molecule("CH4")], ["dipole"])
 
 
+def test_a_broken_calculator_is_caught_and_the_lost_operations_named():
+    from ase.build import bulk, molecule
+    from ase.calculators.emt import EMT
+
+    class Tilted(EMT):
+        """Energies know which way is up, as those of a potential on a grid do."""
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            height = self.atoms.positions[:, 2] - self.atoms.positions[:, 2].mean()
+            self.results["energy"] += 1e-3 * float((height**2).sum())
+            self.results["forces"] = self.results["forces"].copy()
+            self.results["forces"][:, 2] -= 2e-3 * height
+
+    found = audit(Tilted(), [molecule("CH4"), molecule("H2O")], ["energy", "forces"])
+    assert not found.passed and found.errors["forces"]["rotation"] > 1e-6
+    assert found.errors["forces"]["permutation"] < 1e-8
+    lost = next(one for one in found.lost if one.label == "CH4" and one.output == "forces")
+    assert (lost.group, lost.kept) == ("Td", "D2d")
+    assert lost.operations == {"C3": 8, "S4": 4, "σ": 4}
+    assert "forces of structure 0 (CH4) has D2d where the input has Td" in str(found)
+    copper = audit(Tilted(), [bulk("Cu", cubic=True)], "energy", tolerance=1e-6)
+    assert not copper.passed
+
+
 def test_several_outputs_and_positions(molecules):
     def model(structure: Structure) -> dict[str, torch.Tensor]:
         centred = structure.positions - structure.positions.mean(0)

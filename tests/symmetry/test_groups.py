@@ -57,9 +57,41 @@ VECTORS = {
     "D2d": ("B2 E", "A2 E"), "D4d": ("B2 E1", "A2 E3"), "D6d": ("B2 E1", "A2 E5"),
     "D5d": ("A2u E1u", "A2g E1g"), "S4": ("B E", "A E"), "S8": ("B E1", "A E3"),
     "Td": ("T2", "T1"), "Oh": ("T1u", "T1g"), "Ih": ("T1u", "T1g"), "Th": ("Tu", "Tg"),
+    "C1": ("A", "A"), "Ci": ("Au", "Ag"), "C2": ("A B", "A B"), "Cs": ("A' A''", "A' A''"),
+    "C2h": ("Au Bu", "Ag Bg"), "C4": ("A E", "A E"), "D4": ("A2 E", "A2 E"),
+    "C4v": ("A1 E", "A2 E"), "C3": ("A E", "A E"), "S6": ("Au Eu", "Ag Eg"),
+    "D3": ("A2 E", "A2 E"), "C3v": ("A1 E", "A2 E"), "D3d": ("A2u Eu", "A2g Eg"),
+    "C6": ("A E1", "A E1"), "C6h": ("Au E1u", "Ag E1g"), "D6": ("A2 E1", "A2 E1"),
+    "C6v": ("A1 E1", "A2 E1"), "T": ("T", "T"), "O": ("T1", "T1"),
     "C∞v": ("Σ+ Π", "Σ- Π"), "D∞h": ("Σu+ Πu", "Σg- Πg"), "Kh": ("Pu", "Pg"),
 }  # fmt: skip
 """Irreps of x, y, z and of rotations about them, from the tables."""
+
+
+FOUR, SIX = "A1 A2 B1 B2 E", "A1 A2 B1 B2 E1 E2"
+NAMES = {
+    "C1": "A", "C2": "A B", "D2": "A B1 B2 B3", "C2v": "A1 A2 B1 B2", "C4": "A B E", "S4": "A B E",
+    "D4": FOUR, "C4v": FOUR, "D2d": FOUR, "C3": "A E", "D3": "A1 A2 E", "C3v": "A1 A2 E",
+    "C6": "A B E1 E2", "D6": SIX, "C6v": SIX, "T": "A E T", "O": "A1 A2 E T1 T2",
+    "Td": "A1 A2 E T1 T2", "Cs": "A' A''", "C3h": "A' E' A'' E''",
+    "D3h": "A1' A2' E' A1'' A2'' E''",
+}  # fmt: skip
+HALVES = {"Ci": "C1", "C2h": "C2", "D2h": "D2", "C4h": "C4", "D4h": "D4", "S6": "C3", "D3d": "D3",
+          "C6h": "C6", "D6h": "D6", "Th": "T", "Oh": "O"}  # fmt: skip
+"""Groups with the inversion, and what they have beside it."""
+
+
+@pytest.mark.parametrize("name", CRYSTAL_CLASSES)
+def test_irreps_of_the_crystal_classes_have_their_names(name):
+    expected = NAMES.get(name)
+    if expected is None:
+        plain = NAMES[HALVES[name]].split()
+        # of D2h the first is Ag, which D2 calls A
+        expected = " ".join(each + parity for parity in "gu" for each in plain)
+    table = PointGroup.named(name).character_table()
+    assert [irrep.name for irrep in table.irreps] == expected.split()
+    # as many irreps as classes, complex conjugate ones counted as two
+    assert sum(1 + irrep.pair for irrep in table.irreps) == len(table.classes)
 
 
 @pytest.mark.parametrize("name", CRYSTAL_CLASSES + OTHERS)
@@ -97,6 +129,7 @@ def test_characters_are_those_of_the_tables(name):
 
 @pytest.mark.parametrize("name", VECTORS)
 def test_vectors_and_rotations_have_the_irreps_of_the_tables(name):
+    assert set(CRYSTAL_CLASSES) <= set(VECTORS)
     group, (vector, axial) = PointGroup.named(name), VECTORS[name]
     assert set(group.decompose("1x1o")) == set(vector.split())
     assert set(group.decompose("1x1e")) == set(axial.split())
