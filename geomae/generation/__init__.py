@@ -1,7 +1,15 @@
-"""Generation: a flow on latents, its conditions and its sampling."""
+"""Generation: a flow on latents, and structures of its samples, with a symmetry if asked for."""
 
 from geomae.generation.config import FlowConfig as FlowConfig
 from geomae.generation.flow import Conditions as Conditions
 from geomae.generation.flow import LatentFlow as LatentFlow
 from geomae.generation.flow import Settings as Settings
 from geomae.generation.flow import load_flow as load_flow
+from geomae.generation.generate import Generated as Generated
+from geomae.generation.generate import generate as generate
+from geomae.generation.orbits import check_formula as check_formula
+from geomae.generation.orbits import formula_fits as formula_fits
+from geomae.generation.orbits import orbit_sizes as orbit_sizes
+from geomae.generation.reading import FreeReader as FreeReader
+from geomae.generation.reading import SymmetricReader as SymmetricReader
+from geomae.generation.verify import verified as verified

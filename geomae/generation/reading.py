@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomae.autoencoder import Autoencoder
-from geomae.autoencoder.reading import CERTIFIED, Reader, read
+from geomae.autoencoder.reading import CERTIFIED, ROUNDS, Reader, draw
+from geomae.autoencoder.refinement import refine
 from geomae.data.structure import Structure
 from geomae.data.validate import find_fault
 from geomae.generation.symmetric import SymmetricDecoder, SymmetricDrawing, Wanted
@@ -23,6 +24,9 @@ DOUBTFUL = 0.25
 CLEAR = 0.05
 """Residual below which no other reading of a symmetric latent is tried."""
 
+UNLIKELY = 12.0
+"""Log-likelihood that another reading may lack to the first, to be tried where that is not clear."""
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -30,9 +34,10 @@ class Decoded:
 
     Attributes:
         structure: about the latent's point; None if there is none to return.
-        residual: |E(X) - z| / |z|, the part of the latent that no structure explains: how far
-            refinement had to go from the sample to the nearest latent that a structure has.
-        certified: the residual vanishes within the precision.
+        residual: |E(X) - z| / |z|, the part of the latent that the structure does not explain,
+            along the memberships that were drawn: who belongs to whom is discrete, and a structure
+            close to a decision may be encoded from scratch along others.
+        certified: encoded from scratch, the structure has that very latent.
         group: what pymatgen found at 0.001 Å, where a group was asked for.
         fault: why there is no structure, or why it is doubtful; None if nothing is wrong.
     """
@@ -49,21 +54,41 @@ class Decoded:
         return self.structure is not None and self.fault is not None
 
 
-@torch.no_grad()
-def read_freely(model: Autoencoder, latents: Float[Tensor, "n m c"]) -> list[Decoded]:
-    """Structures of latents that need not be those of structures.
+class FreeReader:
+    """Reads latents of a model that need not be those of structures.
 
     Other readings of the counts are not tried: a sample seldom has a structure that encodes to it
     exactly, so no certificate tells when to stop.
 
     Args:
-        model: in its own precision; refinement is in float64.
-        latents: about their points.
+        model: an autoencoder of molecules.
     """
-    readings = read(model.decoder, model.exact_encoder(), latents, refined=True, retries=0)
-    return [
-        _decoded(r.numbers, r.positions, r.confidence, r.residual, r.certified) for r in readings
-    ]
+
+    def __init__(self, model: Autoencoder):
+        self.decoder, self.encoder = model.decoder, model.exact_encoder()
+        self.reader = Reader(model.decoder, self.encoder, refined=True)
+        self.precision = model.dtype
+
+    @torch.no_grad()
+    def __call__(self, latents: Float[Tensor, "n m c"]) -> list[Decoded]:
+        """The structure of each latent: drawn, then moved to where it encodes closest."""
+        drawing, target = draw(self.decoder, latents), latents.to(self.precision)
+        tree = drawing.tree.to(torch.float64)
+        refined = refine(self.encoder, self.reader.rough, tree, target.double(), rounds=ROUNDS)
+        fresh = self.reader.fresh_residuals(tree, refined.positions, target).tolist()
+        found = []
+        for number, (along, anew) in enumerate(zip(refined.residual.tolist(), fresh, strict=True)):
+            own = tree.batch[0] == number
+            found.append(
+                _decoded(
+                    tree.numbers[own],
+                    refined.positions[own],
+                    drawing.confidence[own],
+                    min(along, anew),
+                    anew < CERTIFIED[self.precision],
+                )
+            )
+        return found
 
 
 class SymmetricReader:
@@ -98,6 +123,9 @@ class SymmetricReader:
             return Decoded(None, float("inf"), False, fault=self._nothing())
         tried: list[Decoded] = []
         for drawing in drawings:
+            done = any(own.structure is not None for own in tried)
+            if done and drawing.score < drawings[0].score - UNLIKELY:
+                break
             tried.append(self._settled(drawing, latent))
             if tried[-1].structure is not None and tried[-1].residual < CLEAR:
                 break
@@ -106,16 +134,16 @@ class SymmetricReader:
     def _settled(self, drawing: SymmetricDrawing, latent: Tensor) -> Decoded:
         """A drawing refined, certified and checked."""
         made = self.draw.assembled(drawing)
-        positions = refine_symmetric(self.encoder, made.tree, made.coordinates, latent).positions
+        refined = refine_symmetric(self.encoder, made.tree, made.coordinates, latent)
         # the reader's certificate depends on the precision that the latent had
-        target = latent[None].to(self.precision)
-        residual = float(self.reader.fresh_residuals(made.tree, positions, target)[0])
+        target, positions = latent[None].to(self.precision), refined.positions
+        fresh = float(self.reader.fresh_residuals(made.tree, positions, target)[0])
         decoded = _decoded(
             made.tree.numbers,
             positions,
             made.confidence,
-            residual,
-            residual < CERTIFIED[self.precision],
+            min(refined.residual, fresh),
+            fresh < CERTIFIED[self.precision],
         )
         return self._checked(decoded)
 
