@@ -46,7 +46,9 @@ def generate(
     ] = False,
     reference: Annotated[
         str | None,
-        typer.Option(help="Compare with these: a file, a folder, or SOURCE/SPLIT such as qm9/test."),
+        typer.Option(
+            help="Compare with these: a file, a folder, or SOURCE/SPLIT such as qm9/test."
+        ),
     ] = None,
     posebusters: Annotated[
         bool, typer.Option("--posebusters", help="Run PoseBusters' tests, too.")

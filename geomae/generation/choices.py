@@ -103,7 +103,9 @@ def best_sums(options: Sequence[Sequence[Option]], most: int) -> list[Chosen]:
     """The likeliest choices around several points that don't see each other."""
     found: list[Chosen] = [(0.0, ())]
     for own in options:
-        grown = [(score + more, (*chosen, orbits)) for score, chosen in found for more, orbits in own]
+        grown = [
+            (score + more, (*chosen, orbits)) for score, chosen in found for more, orbits in own
+        ]
         found = nlargest(most, grown, key=lambda item: item[0])
     return found
 

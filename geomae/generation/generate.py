@@ -205,7 +205,9 @@ class Sampler:
             raise GeomaeError(f"noise must be a number from 0 up, not {noise}")
         structure = near_structure(near, self.model)
         if self.counts is not None and self.group is None:
-            raise GeomaeError("around a structure (near) a formula can be asked with a symmetry only")
+            raise GeomaeError(
+                "around a structure (near) a formula can be asked with a symmetry only"
+            )
         latents = self.model.encode([structure])
         self.centre = latents.array.double()
         self.noise = noise * latent_spread(self.name, self.model)
@@ -300,9 +302,7 @@ class Sampler:
         """What is returned of a decoded sample."""
         if not (self.reject_doubtful and decoded.doubtful):
             return decoded
-        return Decoded(
-            None, decoded.residual, False, decoded.group, f"rejected: {decoded.fault}"
-        )
+        return Decoded(None, decoded.residual, False, decoded.group, f"rejected: {decoded.fault}")
 
 
 def shard_seed(seed: int, shard: int) -> int:

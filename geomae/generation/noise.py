@@ -54,8 +54,8 @@ def latent_spread(name: str, model: Autoencoder) -> Float[Tensor, "m c"]:
     source = home_source(name)
     if source is None:
         raise GeomaeError(
-            f"nothing says what data the model '{name}' is for, so the spread of its latents is not "
-            "known: expected a config.yaml beside its weights"
+            f"nothing says what data the model '{name}' is for, so the spread of its latents is "
+            "not known: expected a config.yaml beside its weights"
         )
     from geomae.data import load_source
 

@@ -6,7 +6,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geomae.symmetry import GroupError, PointGroup
@@ -27,7 +27,7 @@ class Cosets:
         of: number of the coset that each operation belongs to, `[g]`.
     """
 
-    representatives: Int[np.ndarray, " k"]
+    representatives: Operations
     of: Int[np.ndarray, " g"]
 
 
@@ -89,12 +89,12 @@ class Orbits:
                 if of[g] < 0:
                     of[self.table[g, list(subgroup)]] = len(representatives)
                     representatives.append(g)
-            self._cosets[key] = Cosets(np.array(representatives), of)
+            self._cosets[key] = Cosets(tuple(representatives), of)
         return self._cosets[key]
 
     def asymmetric(
         self, points: Float[Tensor, "p 3"], within: Operations, margin: float
-    ) -> Tensor:
+    ) -> Bool[Tensor, " p"]:
         """Which points are in one asymmetric unit of a subgroup, or no farther from it than that.
 
         The unit is what lies nearer to one point in general position than to its images.
@@ -123,7 +123,7 @@ class OrbitSizes:
     sizes: tuple[int, ...]
     centre: bool
 
-    def reachable(self, most: int) -> Int[np.ndarray, " n"]:
+    def reachable(self, most: int) -> Bool[np.ndarray, " n"]:
         """Whether each number of points from 0 to `most` is a sum of orbits beside the centre."""
         found = np.zeros(most + 1, dtype=bool)
         found[0] = True
@@ -145,9 +145,7 @@ def orbit_sizes(name: str) -> OrbitSizes:
     spaces = [_fixed(operation[None]) for operation in operations]
     planes = [space for space in spaces if len(space) == 2]
     axes = [space[0] for space in spaces if len(space) == 1]
-    axes += [
-        np.cross(np.cross(*a), np.cross(*b)) for i, a in enumerate(planes) for b in planes[:i]
-    ]
+    axes += [np.cross(np.cross(*a), np.cross(*b)) for i, a in enumerate(planes) for b in planes[:i]]
     points = [space[0] + np.sqrt(2) * space[1] for space in planes]
     points += [axis / np.linalg.norm(axis) for axis in axes if np.linalg.norm(axis) > FIXED]
     points.append(GENERAL.numpy())
@@ -160,7 +158,8 @@ def orbit_sizes(name: str) -> OrbitSizes:
 
 def _fixed(operations: Float[np.ndarray, "k 3 3"]) -> Float[np.ndarray, "d 3"]:
     """Orthonormal rows that span what all operations leave as it is."""
-    values, vectors = np.linalg.eigh((lambda m: (m + m.T) / 2)(operations.mean(0)))
+    mean = operations.mean(0)
+    values, vectors = np.linalg.eigh((mean + mean.T) / 2)
     return vectors[:, values > 1 - FIXED].T
 
 

@@ -25,7 +25,7 @@ CLEAR = 0.05
 """Residual below which no other reading of a symmetric latent is tried."""
 
 UNLIKELY = 12.0
-"""Log-likelihood that another reading may lack to the first, to be tried where that is not clear."""
+"""Log-likelihood that another reading may lack to the first, and still be tried."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,9 @@ def parse_formula(text: str) -> dict[str, int]:
     return counts
 
 
-def check_asked(asked: Asked, model: Autoencoder) -> tuple[dict[str, int] | None, PointGroup | None]:
+def check_asked(
+    asked: Asked, model: Autoencoder
+) -> tuple[dict[str, int] | None, PointGroup | None]:
     """The formula and group that are asked for, if a model can have them.
 
     Raises:

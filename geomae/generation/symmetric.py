@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from geomae.autoencoder.decoder import Decoder
@@ -174,13 +174,9 @@ class SymmetricDecoder:
         features = states[:0]
         if unpooling.combine is not None and children:
             offsets = torch.from_numpy(np.stack([child.position for _, child in pairs]))
-            edges = torch.stack(
-                [torch.tensor([n for n, _ in pairs]), torch.arange(len(children))]
-            )
+            edges = torch.stack([torch.tensor([n for n, _ in pairs]), torch.arange(len(children))])
             features = unpooling.combine(states, -offsets, edges, len(children))
-        return _Open(
-            drawing.latent, (*drawing.levels, children), drawing.score + score, features
-        )
+        return _Open(drawing.latent, (*drawing.levels, children), drawing.score + score, features)
 
     def _candidates(
         self,
@@ -222,11 +218,9 @@ class SymmetricDecoder:
         within: Operations,
         width: float,
     ) -> Candidate | None:
-        """The orbit of a peak; None if its points would be nearer to each other than a bump is wide."""
+        """The orbit of a peak; None if its points would be nearer than a bump is wide."""
         place, stabilizer = self.orbits.snapped(place, within, width)
-        images = self.orbits.images(
-            place, tuple(self.orbits.cosets(stabilizer, within).representatives)
-        )
+        images = self.orbits.images(place, self.orbits.cosets(stabilizer, within).representatives)
         gaps = np.linalg.norm(images[1:] - place, axis=1)
         if len(gaps) and gaps.min() < width:
             return None
@@ -261,10 +255,10 @@ class SymmetricDecoder:
             for site in sites:
                 begun.append(sum(map(len, points)))
                 chosen = self.orbits.cosets(site.stabilizer, everything).representatives
-                points.append(self.orbits.images(site.position, tuple(chosen)))
+                points.append(self.orbits.images(site.position, chosen))
                 if depth:
                     held = above[site.parent].stabilizer
-                    own = self.orbits.cosets(held, everything).of[chosen]
+                    own = self.orbits.cosets(held, everything).of[list(chosen)]
                     owners.append(starts[site.parent] + own)
             positions.append(torch.from_numpy(np.concatenate(points)))
             parents.append(torch.from_numpy(np.concatenate(owners)) if depth else None)
@@ -288,7 +282,7 @@ class SymmetricDecoder:
             values, vectors = np.linalg.eigh((mean + mean.T) / 2)
             free = vectors[:, values > 0.5]
             chosen = self.orbits.cosets(site.stabilizer, self.orbits.everything).representatives
-            moves = self.orbits.operations[chosen] @ free
+            moves = self.orbits.operations[list(chosen)] @ free
             blocks.append(torch.from_numpy(moves.reshape(3 * len(chosen), free.shape[1])))
         return torch.block_diag(*blocks)
 

@@ -9,6 +9,14 @@ from geomae.errors import MissingExtraError
 from geomae.symmetry import GroupError, PointGroup
 from geomae.symmetry.naming import read_symbol
 
+ROTATIONS = frozenset({"C1", "C2", "C3", "C5", "D2", "D3", "D5", "T", "I"})
+ICOSAHEDRAL = {
+    "I": ROTATIONS,
+    "Ih": ROTATIONS
+    | {"Cs", "Ci", "C2v", "C3v", "C5v", "C2h", "S6", "S10", "D2h", "D3d", "D5d", "Th", "Ih"},
+}
+"""Subgroups of the two groups that have too many to be searched each time."""
+
 TOLERANCE = 1e-3
 """Distance in Å within which an atom's image must meet an atom."""
 
@@ -75,6 +83,8 @@ def contains(name: str, part: str) -> bool:
     """
     if name == part or part == "C1" or name == "Kh":
         return True
+    if name in ICOSAHEDRAL:
+        return part in ICOSAHEDRAL[name]
     group, other = PointGroup.named(name), PointGroup.named(part)
     if not group.infinite:
         return not other.infinite and any(own.name == part for own in group.subgroups())

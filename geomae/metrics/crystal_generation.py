@@ -39,7 +39,7 @@ def crystal_generation_metrics(
     | composition_valid | see `is_neutral` |
     | valid | both |
     | p1 (0.01), p1 (0.1) | no symmetry but translations at that tolerance in Å, of those valid |
-    | density_distance | Wasserstein distance of the densities of the valid to the reference's, g/cm^3 |
+    | density_distance | Wasserstein distance of densities, valid to reference, in g/cm^3 |
     | elements_distance | the same of the numbers of different elements |
     | coverage_recall | reference crystals with a generated one near in structure and composition |
     | coverage_precision | generated crystals, of n, with a reference one near |

@@ -20,7 +20,7 @@ from geomae.data.structure import Structure
 from geomae.data.validate import find_fault
 from geomae.errors import StructureError
 from geomae.metrics.bonds import VALENCE, bond_orders, molecule_of, rdkit_quiet
-from geomae.metrics.distributions import Shape, shape_of, shape_distances
+from geomae.metrics.distributions import Shape, shape_distances, shape_of
 
 Figure = int | float | None
 
@@ -162,7 +162,7 @@ VALENCES = _valences()
 
 
 def largest_smiles(structure: Structure) -> str | None:
-    """SMILES of the largest fragment by EDM's rules; None if RDKit does not sanitise the molecule."""
+    """SMILES of the largest fragment by EDM's rules; None if RDKit can't sanitise it all."""
     numbers = structure.numbers.cpu()
     return _largest(numbers, bond_orders(numbers, structure.positions.detach().cpu()))
 
