@@ -1,7 +1,7 @@
 """Generation: a flow on latents, and structures of its samples, with a symmetry if asked for."""
 
+from geomae.generation.conditions import Conditions as Conditions
 from geomae.generation.config import FlowConfig as FlowConfig
-from geomae.generation.flow import Conditions as Conditions
 from geomae.generation.flow import LatentFlow as LatentFlow
 from geomae.generation.flow import Settings as Settings
 from geomae.generation.flow import load_flow as load_flow
@@ -13,3 +13,5 @@ from geomae.generation.orbits import orbit_sizes as orbit_sizes
 from geomae.generation.reading import FreeReader as FreeReader
 from geomae.generation.reading import SymmetricReader as SymmetricReader
 from geomae.generation.verify import verified as verified
+from geomae.generation.revision import redrawing as redrawing
+from geomae.generation.revision import revise as revise

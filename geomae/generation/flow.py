@@ -1,7 +1,7 @@
 """Flow matching on the latents of an autoencoder, with an exactly equivariant velocity."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from geomae.autoencoder.zoo import weights_of
 from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from geomae.equivariant.layout import Layout
 from geomae.errors import CheckpointError
+from geomae.generation.conditions import Conditions, draw
 from geomae.generation.config import FlowConfig
 from geomae.generation.data import LatentSet
 from geomae.generation.inventory import compositions_of
@@ -44,21 +45,6 @@ class Settings:
     renewal: float = 0.0
     temperature: float = 1.0
     warp: float = 1.0
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What is asked of samples.
-
-    Attributes:
-        counts: atoms of each element of the flow, `[n, elements]`; drawn if None.
-        n_atoms: atoms of each sample, `[n]`; drawn if None.
-        properties: scalar properties by name, in the units of the data set.
-    """
-
-    counts: Int[Tensor, "n elements"] | None = None
-    n_atoms: Int[Tensor, " n"] | None = None
-    properties: dict[str, float] = field(default_factory=dict)
 
 
 class LatentFlow(nn.Module):
@@ -109,6 +95,11 @@ class LatentFlow(nn.Module):
         return self.config.properties
 
     @property
+    def latent_shape(self) -> tuple[int, int]:
+        """Components and channels of a latent."""
+        return self.layout.components, self.config.latent_channels
+
+    @property
     def dtype(self) -> torch.dtype:
         return next(self.velocity.parameters()).dtype
 
@@ -116,10 +107,25 @@ class LatentFlow(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    def inventories(self) -> Int[Tensor, "rows kinds"]:
+        """The inventories that occur in the flow's data, heavy atoms of each kind, on the CPU."""
+        return self.statistics["inventories"].cpu().round().long()
+
     def formulas(self) -> Int[Tensor, "rows elements"]:
-        """Atoms of each element of the inventories that occur in the flow's data, on the CPU."""
-        kinds, rows = (self.statistics[name].cpu() for name in ("kinds", "inventories"))
-        return compositions_of(kinds.round().long(), rows.round().long(), self.elements)
+        """Atoms of each element that these come to, on the CPU."""
+        kinds = self.statistics["kinds"].cpu().round().long()
+        return compositions_of(kinds, self.inventories(), self.elements)
+
+    def compositions(
+        self, n: int, *, conditions: Conditions | None = None, seed: int = 0
+    ) -> Int[Tensor, "n elements"]:
+        """Atoms of each element that samples are told to have: as asked for, or drawn from those
+        of the flow's data.
+
+        Raises:
+            GeomaeError: conditions that can't be met or do not fit `n`.
+        """
+        return draw(self, n, conditions or Conditions(), seed).counts
 
     def scales(self) -> tuple[Float[Tensor, "m c"], Float[Tensor, "m c"]]:
         """What the components are divided by, and the spreads that they then have."""
@@ -287,9 +293,11 @@ class LatentFlow(nn.Module):
         }
         try:
             with torch.random.fork_rng(devices=[]):
-                flow = cls(FlowConfig.model_validate(content.config), Statistics(**stored))
+                flow = cls(
+                    FlowConfig.model_validate(content.config), Statistics.from_tensors(stored)
+                )
             flow.load_state_dict(content.tensors)
-        except (TypeError, RuntimeError) as error:
+        except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{path} does not fit its own configuration: {error}") from error
         return flow.to(device).eval()
 

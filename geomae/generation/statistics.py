@@ -41,14 +41,21 @@ class Statistics:
         """By name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Statistics":
+        """From what `tensors` gave, in whatever precision it was kept."""
+        whole = {name: tensors[name].round().long() for name in ("kinds", "inventories")}
+        return cls(**(tensors | whole))
+
     @staticmethod
     def of(data: LatentSet) -> "Statistics":
         """Statistics of a data set."""
         mean, axes, spread = _principal_axes(data.latents)
         rows, owner, sizes = data.inventory.unique(dim=0, return_inverse=True, return_counts=True)
-        values = torch.stack(list(data.properties.values()), 1) if data.properties else None
-        values = torch.zeros(len(data), 0) if values is None else values
-        whole = torch.stack([values.mean(0), values.std(0)])
+        values = torch.zeros(len(data), len(data.properties), dtype=torch.float64)
+        for column, own in enumerate(data.properties.values()):
+            values[:, column] = own
+        whole = torch.stack([values.mean(0), values.var(0, correction=0).sqrt()])
         means, spreads = _moments(values, owner, sizes, whole[1])
         shares = sizes / len(data)
         return Statistics(mean, axes, spread, data.kinds, rows, shares, means, spreads, whole)
