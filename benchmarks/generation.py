@@ -18,6 +18,7 @@ import torch
 from geomae.data import Structure, load_source
 from geomae.generation.generate import SHARD, Generated, Sampler
 from geomae.generation.request import Asked
+from geomae.generation.revision import TIMES
 from geomae.generation.verify import contains, found_by_pymsym
 from geomae.metrics.generation import judge, summary_of
 from geomae.metrics.plausibility import plausibility
@@ -37,7 +38,13 @@ def timed(sampler: Sampler, n: int) -> tuple[Generated, float]:
 def free(options: argparse.Namespace, reference: list[Structure]) -> dict:
     """Samples of the flow, nothing asked for and nothing left out."""
     asked = Asked(formula=options.formula)
-    sampler = Sampler(options.model, asked, seed=options.seed, steps=options.steps)
+    sampler = Sampler(
+        options.model,
+        asked,
+        seed=options.seed,
+        steps=options.steps,
+        revisions=TIMES if options.revise else (),
+    )
     made, seconds = timed(sampler, options.n)
     known = [judge(s) for s in reference]
     # the data's own distances: one half of it to the other
@@ -75,7 +82,11 @@ def with_groups(options: argparse.Namespace) -> dict:
     print(form.format(*head, "formulas"))
     for name in options.groups:
         sampler = Sampler(
-            options.model, Asked(symmetry=name), seed=options.seed, steps=options.steps
+            options.model,
+            Asked(symmetry=name),
+            seed=options.seed,
+            steps=options.steps,
+            revisions=TIMES if options.revise else (),
         )
         made, seconds = timed(sampler, options.each)
         rows[name] = row = symmetric_row(made, name) | {"seconds_per_sample": seconds}
@@ -172,6 +183,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("-n", type=int, default=1000, help="samples of the flow")
     parser.add_argument("--formula", help="that the flow is told")
     parser.add_argument("--steps", type=int, default=20, help="evaluations of the flow")
+    parser.add_argument("--revise", action="store_true", help="as geomae generate --revise")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--posebusters", type=int, default=0, metavar="N", help="test N of them")
     parser.add_argument("--groups", nargs="*", help=f"point groups; {' '.join(GROUPS)} if none")

@@ -41,6 +41,9 @@ def generate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Evaluations of the flow.")] = 20,
+    revise: Annotated[
+        bool, typer.Option("--revise", help="Draw, encode, and finish the flow again, five times.")
+    ] = False,
     reject_doubtful: Annotated[
         bool, typer.Option("--reject-doubtful", help="Leave out what its latent hardly explains.")
     ] = False,
@@ -72,6 +75,7 @@ def generate(
     from geomae.generation.folder import GenerationFolder
     from geomae.generation.generate import Sampler
     from geomae.generation.request import Asked
+    from geomae.generation.revision import TIMES
 
     asked = Asked(formula, n_atoms, _properties(properties or []), symmetry)
     # read before anything is sampled, for it may be missing
@@ -83,6 +87,7 @@ def generate(
         noise=noise,
         seed=seed,
         steps=steps,
+        revisions=TIMES if revise else (),
         reject_doubtful=reject_doubtful,
     )
     folder = GenerationFolder(output, _settings(sampler, model, near, noise))
@@ -140,6 +145,7 @@ def _settings(sampler: "Sampler", model: str, near: Path | None, noise: float | 
         "noise": noise,
         "seed": sampler.seed,
         "steps": sampler.steps,
+        "revisions": list(sampler.revisions),
         "reject_doubtful": sampler.reject_doubtful,
     }
 

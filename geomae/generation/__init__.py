@@ -12,6 +12,6 @@ from geomae.generation.orbits import formula_fits as formula_fits
 from geomae.generation.orbits import orbit_sizes as orbit_sizes
 from geomae.generation.reading import FreeReader as FreeReader
 from geomae.generation.reading import SymmetricReader as SymmetricReader
-from geomae.generation.verify import verified as verified
 from geomae.generation.revision import redrawing as redrawing
 from geomae.generation.revision import revise as revise
+from geomae.generation.verify import verified as verified

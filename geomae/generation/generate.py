@@ -15,7 +15,7 @@ from geomae.autoencoder.base import chunks
 from geomae.data.elements import NUMBERS
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
-from geomae.generation.flow import Conditions
+from geomae.generation.conditions import Conditions
 from geomae.generation.noise import latent_spread, normal_noise
 from geomae.generation.reading import Decoded, FreeReader, SymmetricReader
 from geomae.generation.request import (
@@ -26,6 +26,7 @@ from geomae.generation.request import (
     group_of,
     near_structure,
 )
+from geomae.generation.revision import redrawing, revise
 from geomae.symmetry import GroupError, projector
 
 SHARD = 32
@@ -106,6 +107,7 @@ def generate(
     noise: float | None = None,
     seed: int = 0,
     steps: int = STEPS,
+    revisions: Sequence[float] = (),
     reject_doubtful: bool = False,
     progress: bool = False,
 ) -> Generated:
@@ -129,6 +131,8 @@ def generate(
             if None.
         seed: of everything random.
         steps: evaluations of the flow's velocity.
+        revisions: times, ascending in [0, 1), from which the flow is finished again after a latent
+            was drawn and its structure encoded; `geomae.generation.revision.TIMES` are good ones.
         reject_doubtful: return no structure whose latent is far from the structure's own.
         progress: show a bar.
 
@@ -146,6 +150,7 @@ def generate(
         noise=noise,
         seed=seed,
         steps=steps,
+        revisions=revisions,
         reject_doubtful=reject_doubtful,
     )
     label = "generating" if progress else None
@@ -159,7 +164,7 @@ class Sampler:
     Args:
         model: name or path.
         asked: what samples are to be.
-        near, noise, seed, steps, reject_doubtful: see `generate`.
+        near, noise, seed, steps, revisions, reject_doubtful: see `generate`.
     """
 
     def __init__(
@@ -171,6 +176,7 @@ class Sampler:
         noise: float | None = None,
         seed: int = 0,
         steps: int = STEPS,
+        revisions: Sequence[float] = (),
         reject_doubtful: bool = False,
     ):
         if not 0 <= seed < 2**63:
@@ -179,7 +185,7 @@ class Sampler:
             raise GeomaeError(f"a flow takes 1 step or more, not {steps}")
         self.name, self.model, self.flow = find_models(model, near is not None)
         self.asked, self.seed, self.steps = asked, seed, steps
-        self.reject_doubtful = reject_doubtful
+        self.revisions, self.reject_doubtful = tuple(revisions), reject_doubtful
         self.counts, self.group = check_asked(asked, self.model)
         self.around: Structure | None = None
         if near is None:
@@ -260,15 +266,27 @@ class Sampler:
         if self.flow is None:
             noise = normal_noise(tuple(self.noise.shape), self.seed, range(first, first + SHARD))
             return self._project(self.centre + self.noise * noise)
-        sampled = self.flow.sample(
-            SHARD,
-            conditions=self._conditions(SHARD),
-            project=None if self.group is None else self._project,
-            steps=self.steps,
-            seed=shard_seed(self.seed, first // SHARD),
-        )
+        how = {
+            "conditions": self._conditions(SHARD),
+            "project": None if self.group is None else self._project,
+            "steps": self.steps,
+            "seed": shard_seed(self.seed, first // SHARD),
+        }
+        sampled = self.flow.sample(SHARD, **how)
+        if self.revisions:
+            redraw = redrawing(self.model) if self.group is None else self._redrawn
+            sampled = revise(self.flow, sampled, redraw, times=self.revisions, **how)
         # rounding of a flow in float32 is all that can be left of what the symmetry forbids
         return self._project(sampled.array.double())
+
+    def _redrawn(self, latents: Latents) -> Latents:
+        """Latents of the symmetric structures that latents draw; those that draw none stay."""
+        array = latents.array.clone()
+        for row, own in enumerate(self.read(latents.array.double())):
+            if own.structure is not None and own.structure.n_atoms <= self.model.config.max_atoms:
+                encoded = self.model.encode([own.structure]).array.double()
+                array[row] = self._project(encoded)[0].to(array)
+        return Latents(array, latents.centres)
 
     def _project(self, latents: Float[Tensor, "n m c"]) -> Float[Tensor, "n m c"]:
         """What the group leaves of latents; all of it without a group."""
