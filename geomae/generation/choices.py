@@ -21,8 +21,8 @@ STATES = 400
 UNSURE = 1e-3
 """Least and largest probability that a field is believed."""
 
-SAME = 0.25
-"""Part of the distance at which orbits exclude each other, within which they are the same."""
+SAME = 0.1
+"""Distance in Å within which two peaks of one kind are one."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Candidate:
         """Least distance of a point of one orbit to one of the other, in Å."""
         return float(np.linalg.norm(self.images - other.position, axis=1).min())
 
-    def same_as(self, other: "Candidate", within: float = 0.1) -> bool:
+    def same_as(self, other: "Candidate") -> bool:
         """Whether another seed has led to the same orbit."""
-        return self.kind == other.kind and self.gap(other) < within
+        return self.kind == other.kind and self.gap(other) < SAME
 
 
 Option = tuple[float, tuple[Candidate, ...]]
@@ -124,7 +124,8 @@ def best_totals(
     Args:
         options: around each point.
         multiplicity: points for which each of these stands.
-        log_formula: log-probability of each number of atoms of each element in all.
+        log_formula: log-probability of each number of atoms of each element in all; more atoms
+            than it has numbers for are not there.
         wanted: which formulas will do; any if None.
         most: choices at most, of different formulas.
     """
@@ -138,7 +139,7 @@ def best_totals(
                 for orbit in orbits:
                     made[orbit.kind] += number * len(orbit.images)
                 key, value = tuple(made), score + more
-                if max(made) <= largest and (key not in grown or grown[key][0] < value):
+                if sum(made) <= largest and (key not in grown or grown[key][0] < value):
                     grown[key] = value, (*chosen, orbits)
         states = dict(nlargest(STATES, grown.items(), key=lambda item: item[1][0]))
     told = [

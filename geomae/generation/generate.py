@@ -15,6 +15,7 @@ from geomae.autoencoder.base import chunks
 from geomae.data.elements import NUMBERS
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
+from geomae.generation.compositions import symmetric_compositions
 from geomae.generation.conditions import Conditions
 from geomae.generation.noise import latent_spread, normal_noise
 from geomae.generation.reading import Decoded, FreeReader, SymmetricReader
@@ -267,7 +268,7 @@ class Sampler:
             noise = normal_noise(tuple(self.noise.shape), self.seed, range(first, first + SHARD))
             return self._project(self.centre + self.noise * noise)
         how = {
-            "conditions": self._conditions(SHARD),
+            "conditions": self._conditions(first),
             "project": None if self.group is None else self._project,
             "steps": self.steps,
             "seed": shard_seed(self.seed, first // SHARD),
@@ -295,14 +296,20 @@ class Sampler:
         matrix = projector(self.group, round(latents.shape[1] ** 0.5) - 1).to(latents)
         return torch.einsum("ij,njc->nic", matrix, latents)
 
-    def _conditions(self, n: int) -> Conditions:
-        counts = sizes = None
+    def _conditions(self, first: int) -> Conditions:
+        """What the flow is told of a shard's samples."""
+        counts, sizes = None, None
         if self.counts is not None and self.flow is not None:
             own = {NUMBERS[symbol]: count for symbol, count in self.counts.items()}
             row = [own.get(z, 0) for z in self.flow.elements]
-            counts = torch.tensor(row).expand(n, -1).contiguous()
-        elif self.asked.n_atoms is not None:
-            sizes = torch.full((n,), self.asked.n_atoms)
+            counts = torch.tensor(row).expand(SHARD, -1).contiguous()
+        elif self.group is not None and self.flow is not None:
+            numbers = range(first, first + SHARD)
+            counts = symmetric_compositions(
+                self.flow, self.group, self.seed, numbers, self.asked.n_atoms
+            )
+        if counts is None and self.asked.n_atoms is not None:
+            sizes = torch.full((SHARD,), self.asked.n_atoms)
         return Conditions(counts, sizes, dict(self.asked.properties))
 
     @property

@@ -1,6 +1,7 @@
 """`geomae.generate` and its command: samples by numbers, conditions, and what is refused."""
 
 import json
+from typing import ClassVar
 
 import pytest
 import torch
@@ -12,10 +13,11 @@ import geomae
 from geomae.autoencoder import Latents
 from geomae.cli import app
 from geomae.generation import generate as public
+from geomae.generation.compositions import symmetric_compositions
 from geomae.generation.generate import SHARD, Sampler
 from geomae.generation.noise import normal_noise
 from geomae.generation.request import Asked, parse_formula
-from geomae.symmetry import GroupError
+from geomae.symmetry import GroupError, PointGroup
 
 HYDROGEN_CYANIDE = molecule("HCN")
 AMMONIA = molecule("NH3")
@@ -25,6 +27,14 @@ class Flow:
     """Stands in for a flow: the latent of one molecule and noise that depends on seed and row."""
 
     autoencoder, elements, properties = "qm9", (1, 6, 7, 8, 9), ("gap", "mu")
+    statistics: ClassVar = {"shares": torch.tensor([0.2, 0.3, 0.5])}
+
+    def inventories(self):
+        """HCN, ethane, benzene: kinds are C of each and N."""
+        return torch.tensor([[1, 0, 0, 1], [0, 2, 0, 0], [0, 0, 6, 0]])
+
+    def formulas(self):
+        return torch.tensor([[1, 1, 1, 0, 0], [6, 2, 0, 0, 0], [6, 6, 0, 0, 0]])
 
     def __init__(self, latent):
         self.latent, self.asked = latent, []
@@ -64,8 +74,29 @@ def test_conditions_reach_the_flow(flow):
     assert steps == 11 and conditions.properties == {"gap": 0.2}
     assert conditions.counts.shape == (n, 5)
     assert conditions.counts[0].tolist() == [1, 1, 1, 0, 0]
+    assert conditions.n_atoms is None
     public("qm9", 1, n_atoms=3)
     assert flow.asked[-1][1].n_atoms.tolist() == [3] * SHARD
+
+
+@pytest.mark.parametrize(
+    ("group", "possible"),
+    [
+        ("D6h", {(6, 2, 0, 0, 0), (6, 6, 0, 0, 0)}),
+        ("C∞v", {(1, 1, 1, 0, 0), (6, 2, 0, 0, 0), (6, 6, 0, 0, 0)}),
+        ("Td", {(6, 6, 0, 0, 0)}),
+        ("I", None),
+    ],
+)
+def test_compositions_are_those_that_fill_orbits(flow, group, possible):
+    numbers = range(40)
+    made = symmetric_compositions(flow, PointGroup.named(group), 0, numbers)
+    if possible is None:
+        assert made is None
+    else:
+        assert set(map(tuple, made.tolist())) == possible
+    some = symmetric_compositions(flow, PointGroup.named("C1"), 0, numbers, n_atoms=8)
+    assert set(map(tuple, some.tolist())) == {(6, 2, 0, 0, 0)}
 
 
 def test_noise_of_a_flow_is_projected_and_samples_have_the_group(flow):
