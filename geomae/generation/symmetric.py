@@ -8,7 +8,7 @@ operations. Symmetry therefore holds by construction, to rounding; nothing is av
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -245,8 +245,9 @@ class SymmetricDecoder:
         return self._projectors[key]
 
     def assembled(self, drawing: SymmetricDrawing) -> "Assembled":
-        """All points of a drawing, as a tree."""
+        """All points of a drawing, as a tree; those without an atom are left out."""
         everything = self.orbits.everything
+        drawing = replace(drawing, levels=_with_children(drawing.levels))
         positions, parents = [], []
         starts: list[int] = [0]
         for depth, sites in enumerate(drawing.levels):
@@ -318,6 +319,17 @@ class _Open:
     levels: tuple[tuple[Site, ...], ...]
     score: float
     features: Tensor
+
+
+def _with_children(levels: tuple[tuple[Site, ...], ...]) -> tuple[tuple[Site, ...], ...]:
+    """Levels without the sites that no atom belongs to."""
+    kept = [levels[-1]]
+    for sites in levels[-2::-1]:
+        used = sorted({child.parent for child in kept[0]})
+        number = {old: new for new, old in enumerate(used)}
+        kept[0] = tuple(replace(child, parent=number[child.parent]) for child in kept[0])
+        kept.insert(0, tuple(sites[old] for old in used))
+    return tuple(kept)
 
 
 def _likeliest(drawings: Sequence[_Open]) -> list[_Open]:

@@ -1,5 +1,8 @@
 """Structures read from symmetric latents have the symmetry."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from ase.build import molecule as ase_molecule
@@ -8,6 +11,7 @@ from geomae.data import Structure
 from geomae.generation import SymmetricReader, verified
 from geomae.generation.noise import latent_spread, normal_noise
 from geomae.generation.reading import symmetry_error
+from geomae.generation.symmetric import Site, SymmetricDecoder, SymmetricDrawing
 from geomae.generation.verify import ICOSAHEDRAL, contains, found_by_pymatgen, found_by_pymsym
 from geomae.metrics import compare
 from geomae.symmetry import PointGroup, point_group, project, symmetrise
@@ -76,6 +80,22 @@ def test_whatever_is_returned_of_pure_noise_has_the_symmetry(model, spread, name
         if read.structure is not None:
             assert symmetry_error(read.structure, group) < EXACT
             assert contains(read.group, name)
+
+
+def test_points_without_an_atom_are_left_out(model):
+    draw = SymmetricDecoder(model.decoder, PointGroup.named("C2v"))
+    everything, turn = draw.orbits.everything, (0,)
+    origin = Site(np.zeros(3), everything, 0, 0, 1.0)
+    empty = Site(np.array([0.0, 0.0, 1.0]), everything, 0, 0, 1.0)
+    full = Site(np.array([0.5, 0.7, -1.0]), turn, 0, 0, 1.0)
+    atom = Site(np.array([0.5, 0.7, -1.2]), turn, 1, 1, 1.0)
+    levels = ((origin,), (empty, full), (replace(full, parent=1),), (replace(atom, parent=0),))
+    made = draw.assembled(SymmetricDrawing(levels, 0.0))
+    assert [len(p) for p in made.tree.positions] == [4, 4, 4, 1]
+    assert made.tree.numbers.tolist() == [6] * 4
+    moved = made.tree.with_atoms_at(made.tree.positions[0])
+    assert all(bool(torch.isfinite(p).all()) for p in moved.positions)
+    assert torch.equal(made.tree.memberships[0][1], made.tree.memberships[0][0])
 
 
 def test_a_formula_asked_for_is_the_one_that_is_read(model, spread):
