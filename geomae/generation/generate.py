@@ -16,7 +16,7 @@ from geomae.data.elements import NUMBERS
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.generation.compositions import symmetric_compositions
-from geomae.generation.conditions import Conditions
+from geomae.generation.conditions import Conditions, check_conditions
 from geomae.generation.noise import latent_spread, normal_noise
 from geomae.generation.reading import Decoded, FreeReader, SymmetricReader
 from geomae.generation.request import (
@@ -195,6 +195,7 @@ class Sampler:
             if self.flow is None:
                 raise GeomaeError(f"'{model}' has no flow")
             check_properties(asked.properties, self.flow)
+            check_conditions(self.flow, SHARD, self._conditions(0))
         else:
             self.flow = None
             self.around = self._stand_near(near, NOISE if noise is None else noise)

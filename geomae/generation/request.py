@@ -177,4 +177,4 @@ def _require_pymatgen() -> None:
     try:
         import pymatgen.symmetry.analyzer  # noqa: F401
     except ImportError as error:
-        raise MissingExtraError("pymatgen", "crystals") from error
+        raise MissingExtraError("pymatgen", "generation") from error

@@ -47,7 +47,7 @@ def found_by_pymatgen(structure: Structure, tolerance: float = TOLERANCE) -> str
         from pymatgen.core import Molecule
         from pymatgen.symmetry.analyzer import PointGroupAnalyzer
     except ImportError as error:
-        raise MissingExtraError("pymatgen", "crystals") from error
+        raise MissingExtraError("pymatgen", "generation") from error
     molecule = Molecule(structure.numbers.tolist(), structure.positions.numpy())
     try:
         symbol = PointGroupAnalyzer(molecule, tolerance=tolerance).sch_symbol

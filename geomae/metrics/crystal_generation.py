@@ -187,7 +187,7 @@ def fingerprints(
         from matminer.featurizers.composition.composite import ElementProperty
         from matminer.featurizers.site.fingerprint import CrystalNNFingerprint
     except ImportError as error:
-        raise MissingExtraError("matminer", "generation") from error
+        raise MissingExtraError("matminer", "coverage") from error
     from geomae.data.convert import to_pymatgen
 
     site = CrystalNNFingerprint.from_preset("ops")

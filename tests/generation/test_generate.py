@@ -1,6 +1,7 @@
 """`geomae.generate` and its command: samples by numbers, conditions, and what is refused."""
 
 import json
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -27,6 +28,7 @@ class Flow:
     """Stands in for a flow: the latent of one molecule and noise that depends on seed and row."""
 
     autoencoder, elements, properties = "qm9", (1, 6, 7, 8, 9), ("gap", "mu")
+    config = SimpleNamespace(max_atoms=29)
     statistics: ClassVar = {"shares": torch.tensor([0.2, 0.3, 0.5])}
 
     def inventories(self):
@@ -131,6 +133,7 @@ def test_nothing_can_be_asked_for(flow):
         ({"formula": "C12H20"}, "32 atoms; the model makes 1 to 29"),
         ({"formula": "CH4", "n_atoms": 4}, "has 5 atoms, not 4"),
         ({"n_atoms": 40}, "the model makes 1 to 29"),
+        ({"n_atoms": 5}, "no composition of 5 atoms"),
         ({"properties": {"gapp": 0.2}}, "not trained on 'gapp'; did you mean 'gap'"),
         ({"seed": -1}, "seed"),
         ({"steps": 0}, "1 step or more"),
