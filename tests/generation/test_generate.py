@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 import geomae
 from geomae.autoencoder import Latents
 from geomae.cli import app
-from geomae.generation import generate as public
 from geomae.generation.compositions import symmetric_compositions
 from geomae.generation.generate import SHARD, Sampler
+from geomae.generation.generate import generate as public
 from geomae.generation.noise import normal_noise
 from geomae.generation.request import Asked, parse_formula
 from geomae.symmetry import GroupError, PointGroup
