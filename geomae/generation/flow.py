@@ -42,7 +42,7 @@ class Settings:
     """
 
     guidance: float = 1.0
-    renewal: float = 0.0
+    renewal: float = 0.3
     temperature: float = 1.0
     warp: float = 1.0
 

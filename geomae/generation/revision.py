@@ -13,7 +13,7 @@ from geomae.errors import GeomaeError
 from geomae.generation.conditions import Conditions
 from geomae.generation.flow import LatentFlow, Projector, Settings
 
-TIMES = (0.5, 0.6, 0.7, 0.8, 0.9)
+TIMES = (0.3, 0.36, 0.42, 0.48, 0.54, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
 """Where the flow is taken up again after each drawing."""
 
 Redraw = Callable[[Latents], Latents]

@@ -50,19 +50,19 @@ class Statistics:
     @staticmethod
     def of(data: LatentSet) -> "Statistics":
         """Statistics of a data set."""
-        mean, axes, spread = _principal_axes(data.latents)
         rows, owner, sizes = data.inventory.unique(dim=0, return_inverse=True, return_counts=True)
         values = torch.zeros(len(data), len(data.properties), dtype=torch.float64)
         for column, own in enumerate(data.properties.values()):
             values[:, column] = own
-        whole = torch.stack([values.mean(0), values.var(0, correction=0).sqrt()])
+        mean = values.mean(0)
+        whole = torch.stack([mean, (values - mean).square().mean(0).sqrt()])
         means, spreads = _moments(values, owner, sizes, whole[1])
-        shares = sizes / len(data)
-        return Statistics(mean, axes, spread, data.kinds, rows, shares, means, spreads, whole)
+        principal, shares = _principal_axes(data.latents), sizes / len(data)
+        return Statistics(*principal, data.kinds, rows, shares, means, spreads, whole)
 
 
 def _principal_axes(latents: Float[Tensor, "n m c"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean of the scalars; axes and spreads of the channels of each degree, float64."""
+    """Mean of the scalars; axes and spreads of the channels of each degree."""
     mean, axes, spreads = latents[:, 0].double().mean(0), [], []
     for degree, block in enumerate(Layout(round(latents.shape[1] ** 0.5) - 1).split(latents)):
         flat = block.double().flatten(0, 1)
@@ -70,7 +70,7 @@ def _principal_axes(latents: Float[Tensor, "n m c"]) -> tuple[Tensor, Tensor, Te
         values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
         axes.append(vectors.flip(1))
         spreads.append(values.flip(0).clamp(min=0).sqrt())
-    return mean, torch.stack(axes), torch.stack(spreads)
+    return mean.float(), torch.stack(axes).float(), torch.stack(spreads).float()
 
 
 def _moments(

@@ -2,12 +2,22 @@
 
 import pytest
 import torch
+from ase.build import molecule
 from torch import Tensor
 
 from geomae.autoencoder import Latents, load
+from geomae.data import as_structures
 from geomae.equivariant import wigner_matrices
 from geomae.errors import CheckpointError, GeomaeError
-from geomae.generation import Conditions, FlowConfig, LatentFlow, Settings, load_flow
+from geomae.generation import (
+    Conditions,
+    FlowConfig,
+    LatentFlow,
+    Settings,
+    load_flow,
+    redrawing,
+    revise,
+)
 from geomae.generation.data import LatentSet
 from geomae.generation.inventory import compositions_of
 from geomae.generation.statistics import Statistics
@@ -113,6 +123,33 @@ def test_a_start_is_followed_from_its_time(flow):
         flow.sample(5, time=0.5)
     with pytest.raises(GeomaeError, match="shape"):
         flow.sample(4, start=start, time=0.5)
+
+
+def test_each_pass_of_a_revision_starts_from_what_was_drawn(flow):
+    latents = Latents(latent_set(3).latents.double(), torch.zeros(3, 3))
+    given = []
+
+    def redraw(own: Latents) -> Latents:
+        given.append(own)
+        return latents
+
+    revised = revise(flow, latents, redraw, times=(0.5, 0.999))
+    assert given[0] is latents
+    assert not torch.allclose(given[1].array, latents.array, atol=0.1)
+    assert (revised.array - latents.array).abs().max() < 0.1 * latents.array.abs().max()
+    with pytest.raises(GeomaeError, match="must ascend"):
+        revise(flow, latents, redraw, times=(0.5, 0.5))
+
+
+def test_redrawing_keeps_the_latents_of_structures():
+    model = load("qm9")
+    structures = as_structures([molecule("CH3CH2OH"), molecule("C6H6")])
+    latents = model.encode(structures)
+    nothing = Latents(torch.zeros_like(latents.array[:1]), latents.centres[:1])
+    again = redrawing(model)(Latents.join([latents, nothing]))
+    error = (again.array[:2] - latents.array).flatten(1).norm(dim=1)
+    assert (error < 0.13 * latents.array.flatten(1).norm(dim=1)).all()
+    assert torch.isfinite(again.array).all()
 
 
 def test_compositions_are_those_asked_for_or_of_the_data(flow):
