@@ -42,7 +42,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Evaluations of the flow.")] = 20,
     revise: Annotated[
-        bool, typer.Option("--revise", help="Draw, encode, and finish the flow again, five times.")
+        bool, typer.Option("--revise", help="Draw, encode, and finish the flow again, in passes.")
     ] = False,
     reject_doubtful: Annotated[
         bool, typer.Option("--reject-doubtful", help="Leave out what its latent hardly explains.")

@@ -14,14 +14,23 @@ import geomae
 from geomae.autoencoder import Latents
 from geomae.cli import app
 from geomae.generation.compositions import symmetric_compositions
-from geomae.generation.generate import SHARD, Sampler
+from geomae.generation.generate import Sampler
 from geomae.generation.generate import generate as public
 from geomae.generation.noise import normal_noise
 from geomae.generation.request import Asked, parse_formula
 from geomae.symmetry import GroupError, PointGroup
 
+SHARD = 4
+"""Samples made together in these tests."""
+
 HYDROGEN_CYANIDE = molecule("HCN")
 AMMONIA = molecule("NH3")
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr("geomae.generation.generate.SHARD", SHARD)
+    monkeypatch.setattr("geomae.generation.folder.SHARD", SHARD)
 
 
 class Flow:
