@@ -13,6 +13,7 @@ from geomae.data.elements import NUMBERS, SYMBOLS
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError, MissingExtraError
 from geomae.generation.orbits import check_formula, check_number
+from geomae.generation.verify import contains
 from geomae.symmetry import GroupError, PointGroup, point_group
 from geomae.symmetry.detect import one_structure
 
@@ -149,13 +150,12 @@ def group_of(structure: Structure, group: PointGroup) -> PointGroup:
     found = point_group(structure)
     if found.name == group.name:
         return found
-    if found.infinite:
-        if group.symbol.axial and not group.infinite:
+    if contains(found.name, group.name):
+        if found.infinite and group.symbol.axial:
             return PointGroup.named(group.name, found.frame)
-    else:
-        for own in found.subgroups():
-            if own.name == group.name:
-                return own
+        # Cs, Ci and C1 stand in a finite subgroup as they do in the infinite group
+        whole = PointGroup.named(found.name.replace("∞", "2"), found.frame)
+        return next(own for own in whole.subgroups() if own.name == group.name)
     raise GroupError(
         f"the structure has {found.name} within 0.01 Å, of which {group.name} is no subgroup: "
         f"samples around it can't have {group.name}"
