@@ -201,5 +201,5 @@ def fingerprints(
     return np.array(shapes), np.array(formulas, dtype=float)
 
 
-def _share(part: float, whole: float) -> float:
+def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0

@@ -256,5 +256,5 @@ def _tracked(items: Sequence, label: str | None) -> Iterable:
     return track(items, label, transient=True)
 
 
-def _share(part: float, whole: float) -> float:
+def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0

@@ -18,6 +18,7 @@ from geomae.generation.generate import Sampler
 from geomae.generation.generate import generate as public
 from geomae.generation.noise import normal_noise
 from geomae.generation.request import Asked, parse_formula
+from geomae.generation.verify import contains
 from geomae.symmetry import GroupError, PointGroup
 
 SHARD = 4
@@ -184,7 +185,7 @@ def test_more_noise_goes_farther_from_the_structure():
 
 def test_around_a_structure_a_subgroup_of_its_group_is_kept():
     made = public("qm9", 3, near=AMMONIA, noise=0.2, symmetry="Cs", seed=2)
-    assert len(made.kept) == 3 and set(made.groups) <= {"Cs", "C3v"}
+    assert len(made.kept) == 3 and all(contains(group, "Cs") for group in made.groups)
     with pytest.raises(GroupError, match="the structure has C3v"):
         public("qm9", 3, near=AMMONIA, symmetry="C2v")
 
