@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from geomae.autoencoder import load as load
     from geomae.data import Structure as Structure
     from geomae.data import as_structures as as_structures
+    from geomae.generation.generate import generate as generate
     from geomae.inversion import invert as invert
 
 try:
@@ -25,6 +26,7 @@ _LAZY = {
     "load": "geomae.autoencoder",
     "Structure": "geomae.data",
     "as_structures": "geomae.data",
+    "generate": "geomae.generation.generate",
     "invert": "geomae.inversion",
 }
 

@@ -101,7 +101,7 @@ class Decoder(nn.Module):
     ) -> dict[str, Tensor]:
         """Losses of every level, by name, against the tree that the latents came from."""
         element = element_index(tree.numbers, self.config.elements)
-        features, parents = self._root(latents), tree.positions[-1]
+        features, parents = self.root(latents), tree.positions[-1]
         losses = {"formula": self._formula_loss(features, tree, element)}
         for depth, unpooling in enumerate(self.unpoolings):
             below = len(self.unpoolings) - 1 - depth
@@ -125,9 +125,9 @@ class Decoder(nn.Module):
 
     def formula_of(self, latents: Float[Tensor, "n m c"]) -> Int[Tensor, "n elements"]:
         """How many atoms of each element latents tell at once, without drawing."""
-        return self.formula(self._root(latents)).argmax(-1)
+        return self.formula(self.root(latents)).argmax(-1)
 
-    def _root(self, latents: Tensor) -> Tensor:
+    def root(self, latents: Float[Tensor, "n m c"]) -> Float[Tensor, "n m_out c_out"]:
         """Features of the one point, as wide as its level."""
         return self.widen(latents) if self.widen else latents
 
@@ -151,7 +151,7 @@ class Decoder(nn.Module):
         """
         n = latents.shape[0]
         positions = [latents.new_zeros(n, 3)]
-        batch, features = [torch.arange(n, device=latents.device)], [self._root(latents)]
+        batch, features = [torch.arange(n, device=latents.device)], [self.root(latents)]
         memberships: list[Tensor] = []
         doubts: list[Doubts] = []
         for depth, unpooling in enumerate(self.unpoolings):
@@ -169,10 +169,10 @@ class Decoder(nn.Module):
                     unpooling.combine(states, -peaks.positions, edges, len(peaks.owner))
                 )
         numbers = torch.tensor(self.config.elements, device=latents.device)[peaks.kind]
-        tree = self._tree(numbers, positions[::-1], batch[::-1], memberships[::-1])
+        tree = self.assemble(numbers, positions[::-1], batch[::-1], memberships[::-1])
         return Drawing(tree, peaks.confidence, tuple(features), Doubts.join(doubts))
 
-    def _tree(self, numbers: Tensor, positions: list, batch: list, memberships: list) -> Tree:
+    def assemble(self, numbers: Tensor, positions: list, batch: list, memberships: list) -> Tree:
         """The drawn tree, with the weights that the encoder's would have."""
         weights = [torch.where(numbers > 1, self.config.heavy_weight, 1.0).to(positions[0].dtype)]
         for members, above in zip(memberships, positions[1:], strict=True):

@@ -98,7 +98,26 @@ def _search(
     coefficients = field.prepare(features)
     spacing = level.spacing / fineness
     spare = 0 if fineness == 1 else SPARE_SEEDS
-    seeds, owner, kind = _grid_maxima(field, coefficients, counts, level.radius, spacing, spare)
+    seeds = grid_maxima(field, coefficients, counts, level.radius, spacing, spare)
+    return _highest(climb_field(field, coefficients, *seeds, level), counts, field.kinds)
+
+
+def climb_field(
+    field: Field,
+    coefficients: Float[Tensor, "n m h"],
+    seeds: Float[Tensor, "p 3"],
+    owner: Int[Tensor, " p"],
+    kind: Int[Tensor, " p"],
+    level: LevelConfig,
+) -> Maxima:
+    """The peaks of log p to which seeds climb, merged; their owner is `owner * kinds + kind`.
+
+    Args:
+        field, coefficients: of the parents, prepared.
+        seeds: displacements from the parents.
+        owner, kind: parent and kind of child of each seed.
+        level: of the parents.
+    """
     slot = owner * field.kinds + kind
 
     def derivatives(points: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,10 +134,10 @@ def _search(
         radius=level.radius + level.spacing,
         chunk=JET_ROWS,
     )
-    return _highest(merge_maxima(ends, tolerance=level.width / 4), counts, field.kinds)
+    return merge_maxima(ends, tolerance=level.width / 4)
 
 
-def _grid_maxima(
+def grid_maxima(
     field: Field, coefficients: Tensor, counts: Tensor, radius: float, spacing: float, spare: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Local maxima on the grid, `counts` and some spare of each kind: places, owners, kinds."""

@@ -72,7 +72,7 @@ def read(
         retries: other readings of the counts, the likeliest first, that are drawn where the
             first is not certified, nor when drawn with more care. 0 tries nothing again.
     """
-    reader = _Reader(decoder, encoder, refined)
+    reader = Reader(decoder, encoder, refined)
     drawing = draw(decoder, latents)
     best = reader.settle(drawing, latents)
     for again in (reader.again_carefully, reader.again_otherwise):
@@ -106,7 +106,7 @@ def draw(
     return Drawing.join(parts)
 
 
-class _Reader:
+class Reader:
     """Settles drawings, and draws again where one is in doubt."""
 
     def __init__(self, decoder: Decoder, encoder: Encoder, refined: bool):
@@ -153,7 +153,7 @@ class _Reader:
         tree, target = drawing.tree.to(torch.float64), latents.double()
         if self.refined:
             positions = refine(self.encoder, self.rough, tree, target, rounds=ROUNDS).positions
-            residual, bound = self._fresh_residuals(tree, positions, latents), CERTIFIED
+            residual, bound = self.fresh_residuals(tree, positions, latents), CERTIFIED
         else:
             positions = tree.positions[0]
             residual = self._residuals(tree.with_atoms_at(positions), latents)
@@ -172,7 +172,7 @@ class _Reader:
         told = self.decoder.formula_of(latents.to(self.precision))
         return told - drawing.formula(self.decoder.config.elements)
 
-    def _fresh_residuals(
+    def fresh_residuals(
         self, tree: Tree, positions: Tensor, latents: Tensor
     ) -> Float[Tensor, " structures"]:
         """Relative distances of encodings from scratch to latents; infinite without atoms.

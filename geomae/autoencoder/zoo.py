@@ -9,7 +9,7 @@ import yaml
 from geomae.autoencoder.codec import Codec
 from geomae.autoencoder.model import Autoencoder
 from geomae.checkpoint import checkpoint_kind
-from geomae.errors import GeomaeError
+from geomae.errors import CheckpointError, GeomaeError
 
 
 def models_folder() -> Path:
@@ -38,13 +38,18 @@ def load(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> Cod
 
     Raises:
         GeomaeError: there is no such model; the message lists those that there are.
-        CheckpointError: the file can't be read, or holds no model.
+        CheckpointError: the file can't be read, or holds no autoencoder.
     """
     path = weights_of(name_or_path)
-    if checkpoint_kind(path) == "crystals":
+    kind = checkpoint_kind(path)
+    if kind == "crystals":
         from geomae.crystals.model import CrystalAutoencoder
 
         return CrystalAutoencoder.from_file(path, device=device)
+    if kind == "flow":
+        raise CheckpointError(
+            f"'{name_or_path}' is a flow, which makes latents; geomae.generation.load_flow loads it"
+        )
     return Autoencoder.from_file(path, device=device)
 
 

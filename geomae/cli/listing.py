@@ -1,5 +1,6 @@
 """`geomae models` and `geomae data`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,25 +14,39 @@ def models() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from geomae.autoencoder import load, released_models
-    from geomae.data.elements import SYMBOLS
+    from geomae.autoencoder import released_models
 
     table = Table()
-    for column in ("model", "takes", "elements", "atoms", "latent", "parameters", "weights"):
+    for column in ("model", "what", "elements", "atoms", "latent", "parameters", "weights"):
         table.add_column(column)
     for name, path in released_models().items():
-        model = load(path)
-        components, channels = model.encoder.latent_shape
-        table.add_row(
-            name,
-            "crystals" if model.config.kind == "crystals" else "molecules",
-            " ".join(SYMBOLS[z] for z in model.elements),
-            f"1 to {model.config.max_atoms}",
-            f"{components} x {channels}",
-            f"{sum(p.numel() for p in model.parameters()):,}",
-            str(path),
-        )
+        table.add_row(name, *_description(path), str(path))
     Console().print(table)
+
+
+def _description(path: Path) -> tuple[str, ...]:
+    """What a model is, its elements, sizes, latents and parameters, in words."""
+    from geomae.autoencoder import load
+    from geomae.checkpoint import checkpoint_kind
+    from geomae.data.elements import SYMBOLS
+
+    if checkpoint_kind(path) == "flow":
+        from geomae.generation import load_flow
+
+        model = load_flow(path)
+        what = f"generates, for {model.autoencoder}"
+        parameters, shape = model.velocity.parameters(), model.latent_shape
+    else:
+        model = load(path)
+        what = "crystals" if model.config.kind == "crystals" else "molecules"
+        parameters, shape = model.parameters(), model.encoder.latent_shape
+    return (
+        what,
+        " ".join(SYMBOLS[z] for z in model.elements),
+        f"1 to {model.config.max_atoms}",
+        f"{shape[0]} x {shape[1]}",
+        f"{sum(p.numel() for p in parameters):,}",
+    )
 
 
 def data(

@@ -8,6 +8,7 @@ import typer
 
 from geomae.cli.coding import decode, encode
 from geomae.cli.evaluation import demo, evaluate, reconstruct
+from geomae.cli.generation import generate
 from geomae.cli.inversion import invert
 from geomae.cli.listing import data, models
 from geomae.cli.symmetry import symmetry
@@ -43,6 +44,7 @@ for command in (
     encode,
     decode,
     evaluate,
+    generate,
     train,
     invert,
     models,

@@ -17,8 +17,8 @@ def train(
 ) -> None:
     """Train a model of molecules or of crystals, or go on where the folder's checkpoint ends.
 
-    Which one, `model.kind` in the file says: autoencoder or crystals. Ctrl-C saves and stops; the
-    same command goes on.
+    Which one, `model.kind` in the file says: autoencoder, crystals or flow, which generates.
+    Ctrl-C saves and stops; the same command goes on.
 
     Example: geomae train models/qm9/config.yaml -o runs/qm9
 
@@ -39,6 +39,8 @@ def train(
     settings = read_config(config)
     if settings.model.kind == "crystals":
         from geomae.crystals.training import train as run
+    elif settings.model.kind == "flow":
+        from geomae.generation.training import train as run
     else:
         from geomae.training.run import train as run
     with Progress(

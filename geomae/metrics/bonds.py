@@ -5,6 +5,10 @@ Lengths in pm and margins: Hoogeboom et al., "Equivariant diffusion for molecule
 if also shorter than the double bond's plus 5, triple if also shorter than the triple bond's plus 3.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +17,9 @@ from torch import Tensor
 from geomae.data.elements import NUMBERS, SYMBOLS
 from geomae.data.structure import Structure
 from geomae.errors import MissingExtraError, UnsupportedStructureError
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
 
 ELEMENTS = ("H", "C", "N", "O", "F")
 
@@ -23,6 +30,7 @@ SINGLE = {
 DOUBLE = {"CC": 134, "CN": 129, "CO": 120, "NN": 125, "NO": 121, "OO": 121}
 TRIPLE = {"CC": 120, "CN": 116, "CO": 113, "NN": 110}
 MARGINS = (10, 5, 3)
+VALENCE = {"H": 1, "C": 4, "N": 3, "O": 2, "F": 1}
 
 
 def _thresholds() -> Float[Tensor, "3 119 119"]:
@@ -62,29 +70,52 @@ def bond_orders(numbers: Int[Tensor, " n"], positions: Float[Tensor, "n 3"]) -> 
     return orders.fill_diagonal_(0)
 
 
+def molecule_of(numbers: Int[Tensor, " n"], orders: Int[Tensor, "n n"]) -> "Mol":
+    """RDKit's molecule of atoms and bond orders, hydrogens as atoms, not sanitised.
+
+    Raises:
+        MissingExtraError: RDKit is not installed.
+    """
+    try:
+        from rdkit import Chem
+    except ImportError as error:
+        raise MissingExtraError("rdkit", "rdkit") from error
+    kinds = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
+    molecule = Chem.RWMol()
+    for number in numbers.tolist():
+        molecule.AddAtom(Chem.Atom(number))
+    table = orders.numpy()
+    for a, b in zip(*np.nonzero(np.triu(table)), strict=True):
+        molecule.AddBond(int(a), int(b), kinds[int(table[a, b])])
+    return molecule
+
+
+@contextmanager
+def rdkit_quiet() -> Iterator[None]:
+    """RDKit says nothing of what it can't sanitise."""
+    from rdkit import RDLogger
+
+    logger = RDLogger.logger()
+    logger.setLevel(RDLogger.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(RDLogger.ERROR)
+
+
 def smiles_of(structure: Structure) -> str | None:
     """SMILES of the molecule that the distances give; None if it breaks valence rules.
 
     Raises:
         MissingExtraError: RDKit is not installed.
     """
-    try:
-        from rdkit import Chem, RDLogger
-    except ImportError as error:
-        raise MissingExtraError("rdkit", "rdkit") from error
-    orders = bond_orders(structure.numbers, structure.positions).numpy()
-    kinds = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
-    molecule = Chem.RWMol()
-    for number in structure.numbers.tolist():
-        molecule.AddAtom(Chem.Atom(number))
-    for a, b in zip(*np.nonzero(np.triu(orders)), strict=True):
-        molecule.AddBond(int(a), int(b), kinds[int(orders[a, b])])
-    block = RDLogger.logger()
-    block.setLevel(RDLogger.CRITICAL)
-    try:
-        Chem.SanitizeMol(molecule)
-        return Chem.MolToSmiles(Chem.RemoveHs(molecule))
-    except ValueError:
-        return None
-    finally:
-        block.setLevel(RDLogger.ERROR)
+    orders = bond_orders(structure.numbers, structure.positions)
+    molecule = molecule_of(structure.numbers, orders)
+    from rdkit import Chem
+
+    with rdkit_quiet():
+        try:
+            Chem.SanitizeMol(molecule)
+            return Chem.MolToSmiles(Chem.RemoveHs(molecule))
+        except ValueError:
+            return None

@@ -75,7 +75,8 @@ class RunConfig(Run):
 
 
 def read_config(path: Path | str) -> Run:
-    """Read and check a YAML file; of a model of molecules or of crystals, as `model.kind` says.
+    """Read and check a YAML file; of an autoencoder of molecules or of crystals or of a flow, as
+    `model.kind` says.
 
     Raises:
         GeomaeError: it can't be read, or says what no configuration has; the message names the
@@ -83,10 +84,15 @@ def read_config(path: Path | str) -> Run:
     """
     content = _content(path)
     model = content.get("model") if isinstance(content, dict) else None
-    if isinstance(model, dict) and model.get("kind") == "crystals":
+    kind = model.get("kind") if isinstance(model, dict) else None
+    if kind == "crystals":
         from geomae.crystals.training import CrystalRun
 
         return _checked(path, content, CrystalRun)
+    if kind == "flow":
+        from geomae.generation.config import FlowRun
+
+        return _checked(path, content, FlowRun)
     return _checked(path, content, RunConfig)
 
 

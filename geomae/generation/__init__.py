@@ -1,0 +1,16 @@
+"""Generation: a flow on latents, and structures of its samples, with a symmetry if asked for."""
+
+from geomae.generation.conditions import Conditions as Conditions
+from geomae.generation.config import FlowConfig as FlowConfig
+from geomae.generation.flow import LatentFlow as LatentFlow
+from geomae.generation.flow import Settings as Settings
+from geomae.generation.flow import load_flow as load_flow
+from geomae.generation.generate import Generated as Generated
+from geomae.generation.orbits import check_formula as check_formula
+from geomae.generation.orbits import formula_fits as formula_fits
+from geomae.generation.orbits import orbit_sizes as orbit_sizes
+from geomae.generation.reading import FreeReader as FreeReader
+from geomae.generation.reading import SymmetricReader as SymmetricReader
+from geomae.generation.revision import redrawing as redrawing
+from geomae.generation.revision import revise as revise
+from geomae.generation.verify import verified as verified

@@ -1,0 +1,180 @@
+"""What is asked of a generation, and everything that can be wrong with it, said beforehand."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from geomae.autoencoder import Autoencoder, load, released_models
+from geomae.autoencoder.zoo import weights_of
+from geomae.checkpoint import checkpoint_kind
+from geomae.data.elements import NUMBERS, SYMBOLS
+from geomae.data.structure import Structure
+from geomae.errors import GeomaeError, MissingExtraError
+from geomae.generation.orbits import check_formula, check_number
+from geomae.generation.verify import contains
+from geomae.symmetry import GroupError, PointGroup, point_group
+from geomae.symmetry.detect import one_structure
+
+if TYPE_CHECKING:
+    from geomae.generation.flow import LatentFlow
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What samples are to be.
+
+    Attributes:
+        formula: such as 'C6H6'; any if None.
+        n_atoms: number of atoms; any if None.
+        properties: scalars that the flow was trained on, by name, in its data's units.
+        symmetry: point group that every sample has at least, Schoenflies or Hermann-Mauguin.
+    """
+
+    formula: str | None = None
+    n_atoms: int | None = None
+    properties: Mapping[str, float] = field(default_factory=dict)
+    symmetry: str | None = None
+
+
+def parse_formula(text: str) -> dict[str, int]:
+    """Atoms of each element of a formula such as 'C6H6', by symbol.
+
+    Raises:
+        GeomaeError: it is none.
+    """
+    parts = re.findall(r"([A-Z][a-z]?)(\d*)", text)
+    if not parts or "".join(symbol + digits for symbol, digits in parts) != text:
+        raise GeomaeError(f"'{text}' is no formula; expected one such as C6H6 or CH2O")
+    counts: dict[str, int] = {}
+    for symbol, digits in parts:
+        if symbol not in NUMBERS:
+            raise GeomaeError(f"'{text}' is no formula: there is no element '{symbol}'")
+        if digits == "0":
+            raise GeomaeError(f"'{text}' is no formula: it has no {symbol}, so leave it out")
+        counts[symbol] = counts.get(symbol, 0) + int(digits or 1)
+    return counts
+
+
+def check_asked(
+    asked: Asked, model: Autoencoder
+) -> tuple[dict[str, int] | None, PointGroup | None]:
+    """The formula and group that are asked for, if a model can have them.
+
+    Raises:
+        GroupError: there is no such group, or it and the formula exclude each other.
+        GeomaeError: the formula is none or outside the model's range, or so is the number of atoms.
+        MissingExtraError: pymatgen, which checks symmetry, is not installed.
+    """
+    group = None if asked.symmetry is None else PointGroup.named(asked.symmetry)
+    counts = None if asked.formula is None else parse_formula(asked.formula)
+    most = model.config.max_atoms
+    if counts is not None:
+        known = [SYMBOLS[z] for z in model.elements]
+        strange = [symbol for symbol in counts if symbol not in known]
+        if strange:
+            raise GeomaeError(
+                f"{asked.formula} has {', '.join(strange)}; the model knows {', '.join(known)}"
+            )
+        if sum(counts.values()) > most:
+            raise GeomaeError(
+                f"{asked.formula} has {sum(counts.values())} atoms; the model makes 1 to {most}"
+            )
+        if asked.n_atoms is not None and sum(counts.values()) != asked.n_atoms:
+            raise GeomaeError(
+                f"{asked.formula} has {sum(counts.values())} atoms, not {asked.n_atoms}"
+            )
+    if asked.n_atoms is not None and not 1 <= asked.n_atoms <= most:
+        raise GeomaeError(f"{asked.n_atoms} atoms are asked for; the model makes 1 to {most}")
+    if group is not None:
+        _require_pymatgen()
+        if counts is not None:
+            check_formula(group, counts)
+        elif asked.n_atoms is not None:
+            check_number(group, asked.n_atoms)
+    return counts, group
+
+
+def check_properties(properties: Mapping[str, float], flow: "LatentFlow") -> None:
+    """See that a flow was trained on the properties that are asked for.
+
+    Raises:
+        GeomaeError: it was not; says which it knows.
+    """
+    for name in properties:
+        if name in flow.properties:
+            continue
+        near = get_close_matches(name, flow.properties, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        known = ", ".join(flow.properties) or "none"
+        raise GeomaeError(f"the flow was not trained on '{name}'{hint} Its properties: {known}")
+
+
+def find_models(name: str, near: bool) -> tuple[str, Autoencoder, "LatentFlow | None"]:
+    """Name of the autoencoder, the autoencoder, and the flow of a model.
+
+    Args:
+        name: of a flow, or of an autoencoder whose flow is called NAME-flow.
+        near: no flow is needed.
+
+    Raises:
+        GeomaeError: there is no such model, no flow for it, or it is one of crystals.
+    """
+    from geomae.generation.flow import load_flow
+
+    flow = None
+    if checkpoint_kind(weights_of(name)) == "flow":
+        flow = load_flow(name)
+        name = flow.autoencoder
+    elif not near:
+        if f"{name}-flow" not in released_models():
+            flows = [n for n, p in released_models().items() if checkpoint_kind(p) == "flow"]
+            raise GeomaeError(
+                f"there is no flow '{name}-flow' for the model '{name}', so nothing can be "
+                f"generated but around a structure (near); flows: {', '.join(flows) or 'none'}"
+            )
+        flow = load_flow(f"{name}-flow")
+    model = load(name)
+    if not isinstance(model, Autoencoder):
+        raise GeomaeError(f"'{name}' is a model of crystals; generation takes those of molecules")
+    return name, model, flow
+
+
+def group_of(structure: Structure, group: PointGroup) -> PointGroup:
+    """A group as it stands in a structure that has it, or one that contains it.
+
+    Raises:
+        GroupError: the structure has not; says which it has.
+    """
+    found = point_group(structure)
+    if found.name == group.name:
+        return found
+    if contains(found.name, group.name):
+        if found.infinite and group.symbol.axial:
+            return PointGroup.named(group.name, found.frame)
+        # Cs, Ci and C1 stand in a finite subgroup as they do in the infinite group
+        whole = PointGroup.named(found.name.replace("∞", "2"), found.frame)
+        return next(own for own in whole.subgroups() if own.name == group.name)
+    raise GroupError(
+        f"the structure has {found.name} within 0.01 Å, of which {group.name} is no subgroup: "
+        f"samples around it can't have {group.name}"
+    )
+
+
+def near_structure(near: Any, model: Autoencoder) -> Structure:
+    """The one structure around which is sampled, checked.
+
+    Raises:
+        GeomaeError: there is none, or several, or the model does not take it.
+    """
+    structure = one_structure(near)
+    model.check([structure])
+    return structure
+
+
+def _require_pymatgen() -> None:
+    try:
+        import pymatgen.symmetry.analyzer  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("pymatgen", "generation") from error
