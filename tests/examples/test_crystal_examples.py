@@ -23,7 +23,7 @@ def example(name: str):
 
 @pytest.mark.skipif(not WEIGHTS.exists(), reason="weights are not here")
 def test_latents_jump_where_the_anchor_changes_and_nowhere_else():
-    strained = example("15_strained_crystals")
+    strained = example("18_strained_crystals")
     model = geomae.load("perov5")
     largest = {}
     for name, path in strained.PATHS.items():

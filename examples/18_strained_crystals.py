@@ -11,7 +11,7 @@ Three paths, each in small equal steps:
   latent is about another atom there, and jumps.
 
 Then latents between the two ends of the first path are decoded: the lattice follows.
-Run with `python examples/15_strained_crystals.py`.
+Run with `python examples/18_strained_crystals.py`.
 """
 
 from collections.abc import Callable
