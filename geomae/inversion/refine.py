@@ -55,7 +55,7 @@ def exact_jacobian(values: Values) -> Jacobian:
 @torch.no_grad()
 def refine(
     values: Values,
-    target: Float[Tensor, " f"],
+    target: Float[Tensor, "*k f"],
     weights: Float[Tensor, "k n s"],
     starts: Float[Tensor, "k n 3"],
     *,
@@ -72,7 +72,7 @@ def refine(
 
     Args:
         values: the descriptor, of one structure.
-        target: what the values shall be.
+        target: what the values shall be; one row for all starts, or one for each.
         weights: of species on atoms, of each start; they stay.
         starts: positions in Å.
         steps: at most.
@@ -100,9 +100,9 @@ class _State:
 
     def __init__(self, target: Tensor, weights: Tensor, positions: Tensor, jacobian: Jacobian):
         k, n = positions.shape[:2]
-        self.target, self.weights, self.jacobian = target, weights, jacobian
+        self.target, self.weights, self.jacobian = target.expand(k, -1), weights, jacobian
         self.positions = positions
-        self.size = target.norm().clamp(min=torch.finfo(target.dtype).tiny)
+        self.size = self.target.norm(dim=1).clamp(min=torch.finfo(target.dtype).tiny)
         self.residual = positions.new_full((k,), torch.inf)
         self.damping = positions.new_full((k,), 1e-2)
         self.normal = positions.new_zeros(k, 3 * n, 3 * n)
@@ -110,7 +110,7 @@ class _State:
         self.longest = positions.new_full((k,), torch.inf)
         self.slow = torch.zeros(k, dtype=torch.long)
         self.taken = torch.zeros(k, dtype=torch.long)
-        self.chunk = max(1, MEMORY // max(1, len(target) * 3 * n * 2))
+        self.chunk = max(1, MEMORY // max(1, target.shape[-1] * 3 * n * 2))
 
     def moving(self, patience: float) -> Bool[Tensor, " k"]:
         """Which starts have somewhere to go."""
@@ -126,8 +126,8 @@ class _State:
 
     def _keep(self, ids: Tensor, found: Tensor, slopes: Tensor) -> None:
         flat = slopes.flatten(2)
-        error = found - self.target
-        self.residual[ids] = error.norm(dim=1) / self.size
+        error = found - self.target[ids]
+        self.residual[ids] = error.norm(dim=1) / self.size[ids]
         self.normal[ids] = flat.mT @ flat
         self.slope[ids] = (flat.mT @ error[..., None])[..., 0]
 
@@ -137,7 +137,7 @@ class _State:
             move = self._solve(part)
             moved = self.positions[part] + move.unflatten(1, (-1, 3))
             found, slopes = self.jacobian(self.weights[part], moved)
-            new = (found - self.target).norm(dim=1) / self.size
+            new = (found - self.target[part]).norm(dim=1) / self.size[part]
             old = self.residual[part]
             better = new < old
             self.slow[part] = torch.where(

@@ -113,6 +113,27 @@ def soap_grams(soap: Soap, values: Float[Tensor, " f"]) -> Float[Tensor, "c l p 
     return grams
 
 
+def scalars(soap: Soap, values: Float[Tensor, " f"]) -> Float[Tensor, "c s r"]:
+    """Coefficients of degree 0 about each centre: sums of radial functions of the distances.
+
+    The sign that all of a centre share is free in its vector; counts of atoms are positive.
+    """
+    grams = soap_grams(soap, values)[:, 0]
+    strongest = grams.diagonal(dim1=1, dim2=2).argmax(1)
+    rows = torch.arange(len(grams))
+    found = grams[rows, strongest] / grams[rows, strongest, strongest].sqrt()[:, None]
+    by_element = found.unflatten(1, (len(soap.species), soap.n_max))
+    outward = torch.linspace(0, soap.r_cut, 50, dtype=torch.float64)
+    whole = radial_scalars(soap, outward).sum(0)
+    return by_element * torch.sign(by_element.sum(1) @ whole)[:, None, None]
+
+
+def radial_scalars(soap: Soap, lengths: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch r"]:
+    """What an atom at a distance adds to the coefficients of degree 0."""
+    nothing = torch.zeros_like(lengths)
+    return soap.local(torch.stack([lengths, nothing, nothing], -1))[1][..., 0, :]
+
+
 def histograms(
     soap: Soap, values: Float[Tensor, " f"], *, spacing: float = 0.02
 ) -> tuple[Float[Tensor, " g"], Float[Tensor, "c s g"]]:
@@ -126,17 +147,9 @@ def histograms(
     """
     far = soap.r_cut + soap.padding
     grid = torch.cat([torch.zeros(1), torch.arange(0.5, far, spacing)]).to(torch.float64)
-    vectors = torch.stack([grid, torch.zeros_like(grid), torch.zeros_like(grid)], 1)
-    columns = soap.local(vectors)[1][:, 0].T.numpy()
+    columns = radial_scalars(soap, grid).T.numpy()
     scale = np.linalg.norm(columns)
-    grams = soap_grams(soap, values)[:, 0]
-    strongest = grams.diagonal(dim1=1, dim2=2).argmax(1)
-    rows = torch.arange(len(grams))
-    scalars = grams[rows, strongest] / grams[rows, strongest, strongest].sqrt()[:, None]
-    # the sign of all scalars together is free; counts are positive
-    whole = torch.as_tensor(columns).sum(1)
-    by_element = scalars.unflatten(1, (len(soap.species), soap.n_max))
-    by_element = by_element * torch.sign(by_element.sum(1) @ whole)[:, None, None]
+    by_element = scalars(soap, values)
     counts = [
         [nnls(columns / scale, part.numpy() / scale)[0] for part in row] for row in by_element
     ]

@@ -17,13 +17,11 @@ from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.descriptors.spectra import PowerSpectrum, Together
 from geomae.inversion.gram_fit import GramFit
 from geomae.inversion.soap_fit import SoapFit, species_of_rows
-from geomae.inversion.soap_starts import directions_about_one, whole_from_one
+from geomae.inversion.soap_starts import directions_about_one, whole_from_skeleton
+from geomae.inversion.spread import ball
 
 MOST_COMPOSITIONS = 400
 """Compositions that are searched where none is given."""
-
-ATOM_VOLUME = 9.0
-"""Å^3 an atom, of random starts."""
 
 
 @runtime_checkable
@@ -119,7 +117,7 @@ def by_distances(problem: Problem, n: int, generator: torch.Generator) -> Iterat
     if not isinstance(soap, Soap) or soap.average != "off" or soap.cell is not None:
         return
     if soap.centres == "all":
-        batches = whole_from_one(soap, problem.values, n, generator)
+        batches = whole_from_skeleton(soap, problem.values, n, generator)
     elif soap.centres == "origin" or soap.centres == (0,):
         batches = directions_about_one(soap, problem.values, n, generator)
     else:
@@ -181,21 +179,6 @@ def compositions(problem: Problem) -> list[Int[Tensor, " n"]]:
     return [
         torch.tensor(numbers) for numbers in combinations_with_replacement(species, problem.n_atoms)
     ]
-
-
-def ball(n: int, k: int, generator: torch.Generator) -> Float[Tensor, "k n 3"]:
-    """Points spread evenly in a ball that such a structure would fill, none upon another."""
-    radius = (3 * ATOM_VOLUME * n / (4 * torch.pi)) ** (1 / 3)
-    directions = torch.randn(k, n, 3, generator=generator, dtype=torch.float64)
-    directions = torch.nn.functional.normalize(directions, dim=2)
-    shares = torch.rand(k, n, 1, generator=generator, dtype=torch.float64)
-    points = radius * directions * shares ** (1 / 3)
-    for _ in range(10):
-        gaps = points[:, :, None] - points[:, None]
-        lengths = gaps.norm(dim=3, keepdim=True).clamp(min=1e-6)
-        push = (1.0 - lengths).clamp(min=0) * gaps / lengths / 2
-        points = points + push.sum(2)
-    return points
 
 
 def power_part(problem: Problem) -> tuple[PowerSpectrum, Tensor] | None:

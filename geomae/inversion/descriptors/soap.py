@@ -6,6 +6,7 @@ power spectrum `pi sqrt(8 / (2l + 1)) sum_m c_nlm c_n'lm`, averaged or not.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from math import log, pi, sqrt
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geomae.data.structure import Structure
@@ -215,6 +216,34 @@ class Soap(Descriptor):
         if np.ndim(values) == 1 and len(self.shape(1)) == 2 and self.shape(1)[0] == 1:
             values = np.asarray(values)[None]
         return super().check(values)
+
+    def part(
+        self,
+        values: Float[Tensor, " f"],
+        numbers: Int[Tensor, " n"],
+        kept: Bool[Tensor, " n"],
+    ) -> tuple["Soap", Float[Tensor, " part"]]:
+        """The SOAP of some of the elements' atoms alone, as though there were no others.
+
+        Pairs of channels of these elements, in the rows of their atoms, know nothing of the rest.
+
+        Args:
+            values: of all atoms, in a row.
+            numbers: atomic number of each row.
+            kept: atoms that are left: all or none of an element.
+        """
+        species = tuple(z for z in self.species if bool((numbers[kept] == z).any()))
+        part = copy(self)
+        part.species = species
+        part.__dict__.pop("features", None)
+        column = torch.tensor([self.species.index(z) for z in species])
+        channels = (column[:, None] * self.n_max + torch.arange(self.n_max)).flatten()
+        place = torch.full((len(self.species) * self.n_max,), -1)
+        place[channels] = torch.arange(len(channels))
+        degree, first, second = self.features
+        wanted = (place[first] >= 0) & (place[second] >= 0)
+        table = values.reshape(-1, self.n_features)[kept][:, wanted]
+        return part, table.flatten()
 
     def evaluate(
         self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "n 3"]
