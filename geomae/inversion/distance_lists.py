@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomae.inversion.descriptors.soap import Soap
-from geomae.inversion.soap_fit import histograms
+from geomae.inversion.soap_scalars import histograms
 
 STEPS = 150
 """Of majorisation; starts are at rest by then, or of no use."""
@@ -23,7 +23,7 @@ NEAREST = 0.3
 
 def distance_lists(
     soap: Soap, values: Float[Tensor, " f"], numbers: Int[Tensor, " n"]
-) -> list[Float[Tensor, "n k"]]:
+) -> list[Float[Tensor, "n _"]]:
     """Distances from each atom to the k atoms of each species, ascending, infinite out of reach.
 
     Read from the scalar coefficients (see `histograms`); what is close together runs together.
@@ -44,8 +44,8 @@ def distance_lists(
 
 
 def embed(
-    lists: list[Float[Tensor, "n k"]],
-    groups: list[Int[Tensor, " k"]],
+    lists: list[Float[Tensor, "n _"]],
+    groups: list[Int[Tensor, " _"]],
     starts: Float[Tensor, "s n 3"],
     *,
     steps: int = STEPS,

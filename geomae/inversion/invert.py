@@ -14,14 +14,22 @@ from geomae.inversion.alignment import align
 from geomae.inversion.descriptors import as_descriptor
 from geomae.inversion.descriptors.base import Descriptor, as_species, names
 from geomae.inversion.frames import frame_of, orient
-from geomae.inversion.refine import exact_jacobian, refine
+from geomae.inversion.refine import Jacobian, exact_jacobian, refine
 from geomae.inversion.results import (
     AmbiguousInversion,
     Inversion,
     NoInversion,
     UniqueInversion,
 )
-from geomae.inversion.starts import Problem, Proposer, Starts, at_random, by_algebra, by_distances
+from geomae.inversion.starts import (
+    Fit,
+    Problem,
+    Proposer,
+    Starts,
+    at_random,
+    by_algebra,
+    by_distances,
+)
 
 DISTINCT = 1e-2
 """Solutions that differ by more, as RMSD in Å, are different structures."""
@@ -137,6 +145,7 @@ class _Search:
         self.solutions: list[Structure] = []
         self.hits = 0
         self.nearest: Structure | None = None
+        self.fit: Fit | None = None
         self.messages: list[str] = []
 
     def run(self, route: Proposer, *, last: bool) -> bool:
@@ -163,13 +172,12 @@ class _Search:
         many = weights.expand(len(starts.positions), -1, -1)
         fit = starts.fit
         found = refine(
-            fit.values if fit else descriptor.evaluate,
+            fit.jacobian if fit else exact_jacobian(descriptor.evaluate),
             fit.target if fit else target,
             many,
             starts.positions,
             enough=None if self.n_solutions > 1 else 1,
             tolerance=self.tolerance / 100,
-            jacobian=fit.jacobian if fit else None,
         )
         self.tried += len(starts.positions)
         self.left -= len(starts.positions)
@@ -186,7 +194,7 @@ class _Search:
             polished = self._polish(weights, made.positions)
             made = min(made, self._made(starts, weights, polished), key=lambda s: s.residual)
         if made.residual < best:
-            self.nearest = made
+            self.nearest, self.fit = made, starts.fit
         if made.residual > self.tolerance or not made.framed:
             return
         for known in self.solutions:
@@ -201,9 +209,8 @@ class _Search:
     def _polish(self, weights: Tensor, place: Tensor) -> Tensor:
         """Refined against the whole descriptor."""
         problem = self.problem
-        return refine(
-            problem.descriptor.evaluate, problem.values, weights[None], place[None], steps=30
-        ).positions[0]
+        whole = exact_jacobian(problem.descriptor.evaluate)
+        return refine(whole, problem.values, weights[None], place[None], steps=30).positions[0]
 
     def _made(self, starts: Starts, weights: Tensor, place: Tensor) -> Structure:
         """The structure, in the better of its two hands, turned into the frame."""
@@ -273,7 +280,13 @@ class _Search:
     def _null_space(self, structure: Structure | None) -> Float[Tensor, "d n 3"]:
         if structure is None:
             return torch.zeros(0, 0, 3, dtype=torch.float64)
-        return null_space(self.problem.descriptor, structure)
+        descriptor = self.problem.descriptor
+        if self.fit is not None:
+            # what few values see, all see
+            seen = free_motions(descriptor, structure, self.fit.jacobian)
+            if not len(seen):
+                return seen
+        return null_space(descriptor, structure)
 
 
 def _distance(one: Structure, other: Structure, descriptor: Descriptor) -> float:
@@ -290,8 +303,15 @@ def null_space(descriptor: Descriptor, structure: Structure) -> Float[Tensor, "d
     A symmetric structure has some though nothing else shares its values: what a mirror plane
     sends to its negative changes invariants at second order only.
     """
+    return free_motions(descriptor, structure, exact_jacobian(descriptor.evaluate))
+
+
+def free_motions(
+    descriptor: Descriptor, structure: Structure, jacobian: Jacobian
+) -> Float[Tensor, "d n 3"]:
+    """The same for values whose derivatives are given."""
     weights, place = descriptor.weights(structure.numbers), structure.positions
-    _, slopes = exact_jacobian(descriptor.evaluate)(weights[None], place[None])
+    _, slopes = jacobian(weights[None], place[None])
     flat = slopes[0].flatten(1)
     whole = _rigid_motions(place, translations=descriptor.centre == "centroid")
     normal = flat.T @ flat

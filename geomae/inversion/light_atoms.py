@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.refine import refine
-from geomae.inversion.soap_fit import radial_scalars, scalars
+from geomae.inversion.soap_scalars import radial_scalars, radial_slopes, scalars
 
 BOND = 1.05
 """Å from a heavy atom at which places are tried."""
@@ -65,12 +65,18 @@ def places_of(
     columns = [k for k, z in enumerate(soap.species) if bool((heavy == z).any())]
     member = torch.stack([heavy == soap.species[k] for k in columns]).to(torch.float64)
 
-    def seen(weights: Tensor, place: Tensor) -> Tensor:
-        return (member @ _scalars_at(soap, place - skeleton)).flatten()
+    def seen(weights: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        gaps = place - skeleton
+        radial, slope = (
+            part[..., 0, :] for part in radial_slopes(soap, gaps.square().sum(2), degrees=1)
+        )
+        along = 2 * slope[..., None] * gaps[:, :, None]
+        slopes = torch.einsum("sh,thra->tsra", member, along)
+        return (member @ radial).flatten(1), slopes.flatten(1, 2)[:, :, None]
 
     goals = scalars(soap, values)[light][:, columns].flatten(1)
     tries = _around(skeleton)
-    rough = torch.stack([seen(tries, place[None]) for place in tries])
+    rough = seen(tries, tries[:, None])[0]
     starts = _best_apart(torch.cdist(goals, rough), tries)
     count = starts.shape[1]
     owner = torch.repeat_interleave(torch.arange(len(goals)), count)
@@ -141,8 +147,7 @@ def choices(
 
 
 def _scalars_at(soap: Soap, vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch r"]:
-    # the root has no derivative at 0
-    return radial_scalars(soap, (vectors.square().sum(-1) + 1e-24).sqrt())
+    return radial_scalars(soap, vectors.square().sum(-1))
 
 
 def _around(skeleton: Float[Tensor, "h 3"]) -> Float[Tensor, "t 3"]:

@@ -54,7 +54,7 @@ def exact_jacobian(values: Values) -> Jacobian:
 
 @torch.no_grad()
 def refine(
-    values: Values,
+    jacobian: Jacobian,
     target: Float[Tensor, "*k f"],
     weights: Float[Tensor, "k n s"],
     starts: Float[Tensor, "k n 3"],
@@ -63,7 +63,6 @@ def refine(
     patience: float = 1e-4,
     enough: int | None = None,
     tolerance: float = 1e-10,
-    jacobian: Jacobian | None = None,
 ) -> Refined:
     """Least squares of `values - target` from many starts, to rounding where it can be reached.
 
@@ -71,7 +70,8 @@ def refine(
     where its residual is rounding, where no step helps, or where it creeps.
 
     Args:
-        values: the descriptor, of one structure.
+        jacobian: values and derivatives of a batch; `exact_jacobian(descriptor.evaluate)` where
+            there is no faster way.
         target: what the values shall be; one row for all starts, or one for each.
         weights: of species on atoms, of each start; they stay.
         starts: positions in Å.
@@ -80,11 +80,8 @@ def refine(
             steps is at a local minimum, and stops.
         enough: stop everything once so many starts are within the tolerance and at rest.
         tolerance: relative residual of a start that counts as arrived.
-        jacobian: values and derivatives of a batch, if there is a faster way than
-            differentiating `values`.
     """
-    differentiate = jacobian or exact_jacobian(values)
-    state = _State(target, weights, starts.clone(), differentiate)
+    state = _State(target, weights, starts.clone(), jacobian)
     state.expand(torch.arange(len(starts)))
     for _ in range(steps):
         moving = state.moving(patience)

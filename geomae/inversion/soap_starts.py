@@ -7,6 +7,7 @@ left to chance.
 """
 
 from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,7 +16,8 @@ from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.distance_lists import distance_lists, embed
 from geomae.inversion.light_atoms import choices, places_of
 from geomae.inversion.refine import refine
-from geomae.inversion.soap_fit import SoapFit, histograms, species_of_rows
+from geomae.inversion.soap_fit import SoapFit
+from geomae.inversion.soap_scalars import ScalarFit, histograms, species_of_rows
 from geomae.inversion.spread import ball
 
 CLOSE = 1e-6
@@ -24,8 +26,8 @@ CLOSE = 1e-6
 EMBEDDED = 256
 """Random skeletons that are embedded in one batch."""
 
-REFINED = 6
-"""Of these, that are refined at a time, and how often."""
+REFINED = 96
+"""Of these, that are refined."""
 
 ALL_AT_ONCE = 6
 """Structures of so many atoms need no skeleton first."""
@@ -114,13 +116,17 @@ def skeletons(
     """Positions that have the vectors, one at a time, each as often as starts lead to it."""
     lists = distance_lists(soap, values, numbers)
     groups = [torch.nonzero(numbers == species)[:, 0] for species in soap.species]
-    fit = SoapFit(soap, values, kept=KEPT)
+    fit = ScalarFit(soap, values, numbers)
     weights = soap.weights(numbers).expand(REFINED, -1, -1)
     while n_starts > 0:
         embedded, _ = embed(lists, groups, ball(len(numbers), EMBEDDED, generator))
-        for starts in embedded[: 3 * REFINED].split(REFINED):
-            found = refine(fit.values, fit.target, weights, starts, jacobian=fit.jacobian, steps=40)
-            n_starts -= REFINED
-            yield from found.positions[found.residual < CLOSE]
-            if n_starts <= 0:
-                return
+        found = refine(
+            fit.jacobian,
+            fit.target,
+            weights,
+            embedded[:REFINED],
+            steps=60,
+            patience=1e-2,
+        )
+        n_starts -= 1
+        yield from found.positions[found.residual < CLOSE]

@@ -16,7 +16,8 @@ from geomae.inversion.descriptors.base import Descriptor, names
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.descriptors.spectra import PowerSpectrum, Together
 from geomae.inversion.gram_fit import GramFit
-from geomae.inversion.soap_fit import SoapFit, species_of_rows
+from geomae.inversion.soap_fit import SoapFit
+from geomae.inversion.soap_scalars import species_of_rows
 from geomae.inversion.soap_starts import directions_about_one, whole_from_skeleton
 from geomae.inversion.spread import ball
 
@@ -30,12 +31,8 @@ class Fit(Protocol):
 
     target: Tensor
 
-    def values(self, weights: Tensor, positions: Tensor) -> Tensor:
-        """Of one structure, `[f]`."""
-        ...
-
     def jacobian(self, weights: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Of a batch, `[k, f]`, with derivatives `[k, f, n, 3]`."""
+        """Values of a batch, `[k, f]`, with derivatives `[k, f, n, 3]`."""
         ...
 
 

@@ -8,7 +8,8 @@ from ase.build import bulk, molecule
 from geomae.errors import GeomaeError
 from geomae.inversion import Soap, align, invert
 from geomae.inversion.refine import exact_jacobian
-from geomae.inversion.soap_fit import SoapFit, species_of_rows
+from geomae.inversion.soap_fit import SoapFit
+from geomae.inversion.soap_scalars import species_of_rows
 
 dscribe = pytest.importorskip("dscribe.descriptors")
 

@@ -240,7 +240,7 @@ class Soap(Descriptor):
         channels = (column[:, None] * self.n_max + torch.arange(self.n_max)).flatten()
         place = torch.full((len(self.species) * self.n_max,), -1)
         place[channels] = torch.arange(len(channels))
-        degree, first, second = self.features
+        _, first, second = self.features
         wanted = (place[first] >= 0) & (place[second] >= 0)
         table = values.reshape(-1, self.n_features)[kept][:, wanted]
         return part, table.flatten()
@@ -306,18 +306,36 @@ class Soap(Descriptor):
         self, vectors: Float[Tensor, "*batch 3"]
     ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch l r"]]:
         """Solid harmonics and radial functions of atoms at vectors from a centre."""
-        squares = vectors.square().sum(-1)
+        harmonics = spherical_harmonics(self.l_max, vectors, normalize=False)
+        return harmonics, self.radial(vectors.square().sum(-1))
+
+    def radial(
+        self,
+        squares: Float[Tensor, "*batch"],
+        *,
+        degrees: int | None = None,
+        slope: bool = False,
+    ) -> Float[Tensor, "*batch l r"]:
+        """Radial functions, without `r^l`, of squared distances in Å^2.
+
+        Args:
+            squares: of distances from a centre.
+            degrees: how many, from 0 on; None for all.
+            slope: their derivatives by the squared distance instead, the weighting held fixed.
+        """
+        alphas, betas = self.alphas[:degrees], self.betas[:degrees]
         eta = 1 / (2 * self.sigma**2)
-        total = self.alphas + eta
-        degree = torch.arange(self.l_max + 1, dtype=vectors.dtype)[:, None]
+        total = alphas + eta
+        degree = torch.arange(len(alphas), dtype=squares.dtype)[:, None]
         scale = (pi / total) ** 1.5 * (eta / total) ** degree / sqrt(4 * pi)
-        gaussians = scale * torch.exp(-self.alphas * eta / total * squares[..., None, None])
-        radial = torch.einsum("...lk,lnk->...ln", gaussians, self.betas)
+        if slope:
+            scale = -alphas * eta / total * scale
+        gaussians = scale * torch.exp(-alphas * eta / total * squares[..., None, None])
+        values = torch.einsum("...lk,lnk->...ln", gaussians, betas)
         # the root has no derivative at 0, where an atom is its own centre
         lengths = torch.where(squares > 0, squares, 1.0).sqrt() * (squares > 0)
         counted = self.weighting(lengths) * (lengths <= self.r_cut + self.padding)
-        harmonics = spherical_harmonics(self.l_max, vectors, normalize=False)
-        return harmonics, radial * counted[..., None, None]
+        return values * counted[..., None, None]
 
     def of(self, structure: Structure) -> Float[Tensor, "*shape"]:
         """Values of a structure, with its own cell where it has one."""
