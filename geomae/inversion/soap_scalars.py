@@ -11,6 +11,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 from torch.func import jvp
 
+from geomae.inversion.descriptors.images import by_row, displacements
 from geomae.inversion.descriptors.soap import Soap
 
 
@@ -100,7 +101,7 @@ class ScalarFit:
     They determine nearly every structure by themselves, and cost a hundredth of the whole vectors.
 
     Args:
-        soap: of all atoms, not averaged, not periodic.
+        soap: of all atoms, not averaged.
         values: target, in a row.
         numbers: atomic number of each row.
     """
@@ -110,20 +111,24 @@ class ScalarFit:
         self.target = scalars(soap, values).flatten()
 
     def values(
-        self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "n 3"]
+        self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "p 3"]
     ) -> Float[Tensor, " f"]:
         """What is fitted, of one structure."""
         return self.jacobian(weights[None], positions[None])[0][0]
 
     def jacobian(
-        self, weights: Float[Tensor, "k n s"], positions: Float[Tensor, "k n 3"]
-    ) -> tuple[Float[Tensor, "k f"], Float[Tensor, "k f n 3"]]:
+        self, weights: Float[Tensor, "k n s"], positions: Float[Tensor, "k p 3"]
+    ) -> tuple[Float[Tensor, "k f"], Float[Tensor, "k f p 3"]]:
         """Values of a batch, and their derivatives."""
-        gaps = positions[:, None] - positions[:, :, None]
-        radial, slope = radial_slopes(self.soap, gaps.square().sum(3), degrees=1)
-        found = torch.einsum("kijr,js->kisr", radial[..., 0, :], self.member)
-        along = 2 * slope[..., 0, :, None] * gaps[..., None, :]
-        slopes = torch.einsum("kijra,js->kisrja", along, self.member)
-        own = torch.arange(positions.shape[1])
-        slopes[:, own, :, :, own] -= slopes.sum(4).transpose(0, 1)
-        return found.flatten(1), slopes.flatten(1, 3)
+        seen = displacements(self.soap, positions)
+        radial, slope = radial_slopes(self.soap, seen.vectors.square().sum(-1), degrees=1)
+        found = torch.einsum("kcinr,ns->kcsr", radial[..., 0, :], self.member)
+        slope = 2 * slope[..., 0, :]
+        by_atom = torch.einsum("kcinr,kcina,ns->kcnsra", slope, seen.vectors, self.member)
+        by_shift = None
+        if self.soap.lattice and seen.shifts is not None:
+            by_shift = torch.einsum(
+                "ib,kcinr,kcina,ns->kcbsra", seen.shifts, slope, seen.vectors, self.member
+            )
+        slopes = by_row(self.soap, by_atom, by_shift)
+        return found.flatten(1), slopes.permute(0, 1, 3, 4, 2, 5).flatten(1, 3)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from geomae.errors import GeomaeError
 from geomae.inversion.algebra import shells_of, starts_of
+from geomae.inversion.crystal_starts import crystals_by_scalars, random_crystals, volume_of
 from geomae.inversion.descriptors.base import Descriptor, names
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.descriptors.spectra import PowerSpectrum, Together
@@ -32,7 +33,7 @@ class Fit(Protocol):
     target: Tensor
 
     def jacobian(self, weights: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Values of a batch, `[k, f]`, with derivatives `[k, f, n, 3]`."""
+        """Values of a batch, `[k, f]`, with derivatives `[k, f, p, 3]`."""
         ...
 
 
@@ -67,14 +68,14 @@ class Starts:
 
     Attributes:
         numbers: atomic numbers, `[n]`.
-        positions: `[k, n, 3]` in Å.
+        positions: `[k, n, 3]` in Å; lattice vectors behind them where these are unknown.
         route: where they come from.
         fit: a smaller set of values to refine against; None for the descriptor's own.
         certain: nothing was left to chance, so that more such starts would be the same.
     """
 
     numbers: Int[Tensor, " n"]
-    positions: Float[Tensor, "k n 3"]
+    positions: Float[Tensor, "k p 3"]
     route: str
     fit: Fit | None = None
     certain: bool = False
@@ -111,7 +112,7 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
 def by_distances(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
     """What SOAP vectors tell of distances, with directions at random about one centre."""
     soap = problem.descriptor
-    if not isinstance(soap, Soap) or soap.average != "off" or soap.cell is not None:
+    if not isinstance(soap, Soap) or soap.average != "off" or soap.cell is not None or soap.lattice:
         return
     if soap.centres == "all":
         batches = whole_from_skeleton(soap, problem.values, n, generator)
@@ -125,18 +126,47 @@ def by_distances(problem: Problem, n: int, generator: torch.Generator) -> Iterat
         yield Starts(numbers, positions, "distances", fit)
 
 
+def by_density(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
+    """Crystals whose lattice is unknown: random ones of the density told, elements by rows."""
+    soap = problem.descriptor
+    if not isinstance(soap, Soap) or not soap.lattice or soap.average != "off":
+        return
+    numbers = species_of_rows(soap, problem.values) if soap.centres == "all" else None
+    if numbers is None or not problem.fits(numbers):
+        return
+    fit = fit_of(problem)
+    for rows in crystals_by_scalars(soap, problem.values, numbers, n, generator):
+        yield Starts(numbers, rows[None], "density", fit)
+
+
 def at_random(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
     """Atoms spread over a ball of the usual density, of all compositions that may be.
+
+    Not for crystals of which `by_density` knows more.
 
     Raises:
         GeomaeError: too little is known of the composition to try them all.
     """
+    descriptor = problem.descriptor
+    if descriptor.lattice and isinstance(descriptor, Soap) and descriptor.average == "off":
+        return
     candidates, fit = compositions(problem), fit_of(problem)
     batch = max(4, min(32, n // len(candidates)))
     rounds = max(1, n // (batch * len(candidates)))
     for _ in range(rounds):
         for numbers in candidates:
-            yield Starts(numbers, ball(len(numbers), batch, generator), "random", fit)
+            yield Starts(numbers, spread(problem, len(numbers), batch, generator), "random", fit)
+
+
+def spread(problem: Problem, n: int, k: int, generator: torch.Generator) -> Float[Tensor, "k p 3"]:
+    """Random positions, and lattice vectors where these are unknown, too."""
+    soap = problem.descriptor
+    if not problem.descriptor.lattice:
+        return ball(n, k, generator)
+    assert isinstance(soap, Soap)
+    rough = n * volume_of(soap, problem.values)
+    exact = soap.average == "off"
+    return random_crystals(n, (rough if exact else 0.7 * rough, 1.3 * rough), k, generator)
 
 
 def fit_of(problem: Problem) -> Fit | None:
