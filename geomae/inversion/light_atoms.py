@@ -28,6 +28,9 @@ TRIED = 12
 SAME = 0.03
 """Places nearer than this, in Å, are one."""
 
+EQUAL = 1e-8
+"""Difference of misfits, relative to the values squared, that tells nothing."""
+
 CLOSE = 1e-4
 """Relative residual of a place where a hydrogen may be; flat skeletons converge slowly."""
 
@@ -51,8 +54,8 @@ def places_of(
     numbers: Int[Tensor, " n"],
     light: Bool[Tensor, " n"],
     skeleton: Float[Tensor, "h 3"],
-) -> Places | None:
-    """All places of each light atom that agree with its row; None if one has none.
+) -> Places:
+    """All places of each light atom that agree with its row; the nearest where none does.
 
     Args:
         soap: of all atoms.
@@ -85,8 +88,6 @@ def places_of(
     )
     place = found.positions[:, 0]
     kept = [_different(place, found.residual, owner == k) for k in range(len(goals))]
-    if any(not len(part) for part in kept):
-        return None
     chosen = torch.cat(kept)
     return Places(place[chosen], owner[chosen])
 
@@ -141,7 +142,8 @@ def choices(
                 best = torch.minimum(worth, best)
         if bool((best == before).all()):
             break
-    ordered = chosen[torch.argsort(best)]
+    order = torch.argsort(best)
+    ordered = chosen[order[best[order] <= 4 * best[order[0]] + EQUAL * goals.square().sum()]]
     rows = list(dict.fromkeys(map(tuple, ordered.tolist())))[:kept]
     return places.positions[torch.tensor(rows)]
 
@@ -178,7 +180,9 @@ def _different(place: Tensor, residual: Tensor, mine: Bool[Tensor, " t"]) -> Int
     """Indices of an atom's places that fit about as well as its best, each once."""
     order = torch.nonzero(mine)[:, 0]
     order = order[torch.argsort(residual[order])]
-    good = order[(residual[order] < CLOSE) & (residual[order] < 1e3 * residual[order[0]] + 1e-9)]
+    best = residual[order[0]]
+    limit = torch.minimum(1e3 * best + 1e-9, (3 * best).clamp(min=CLOSE))
+    good = order[residual[order] <= limit]
     kept: list[int] = []
     for index in good.tolist():
         if not kept or float((place[kept] - place[index]).norm(dim=1).min()) > SAME:

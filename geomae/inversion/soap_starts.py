@@ -29,6 +29,9 @@ EMBEDDED = 256
 REFINED = 96
 """Of these, that are refined."""
 
+COUNTED = 8
+"""Starts that such a batch counts as: it costs about as much as so many fits of whole vectors."""
+
 ALL_AT_ONCE = 6
 """Structures of so many atoms need no skeleton first."""
 
@@ -98,8 +101,6 @@ def whole_from_skeleton(
             yield numbers, skeleton[None], whole
             continue
         places = places_of(soap, values, numbers, light, skeleton)
-        if places is None:
-            continue
         for added in choices(soap, values, light, skeleton, places, generator):
             full = skeleton.new_zeros(len(numbers), 3)
             full[light], full[~light] = added, skeleton
@@ -113,11 +114,15 @@ def skeletons(
     n_starts: int,
     generator: torch.Generator,
 ) -> Iterator[Float[Tensor, "n 3"]]:
-    """Positions that have the vectors, one at a time, each as often as starts lead to it."""
+    """Positions that have the vectors, one at a time, each as often as starts lead to it.
+
+    If none has, because the vectors are no structure's, the nearest comes at the end.
+    """
     lists = distance_lists(soap, values, numbers)
     groups = [torch.nonzero(numbers == species)[:, 0] for species in soap.species]
     fit = ScalarFit(soap, values, numbers)
     weights = soap.weights(numbers).expand(REFINED, -1, -1)
+    best, nearest = float("inf"), None
     while n_starts > 0:
         embedded, _ = embed(lists, groups, ball(len(numbers), EMBEDDED, generator))
         found = refine(
@@ -128,5 +133,9 @@ def skeletons(
             steps=60,
             patience=1e-2,
         )
-        n_starts -= 1
+        n_starts -= COUNTED
         yield from found.positions[found.residual < CLOSE]
+        if float(found.residual.min()) < best:
+            best, nearest = float(found.residual.min()), found.positions[found.residual.argmin()]
+    if nearest is not None and best >= CLOSE:
+        yield nearest

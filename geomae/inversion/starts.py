@@ -142,13 +142,12 @@ def by_density(problem: Problem, n: int, generator: torch.Generator) -> Iterator
 def at_random(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
     """Atoms spread over a ball of the usual density, of all compositions that may be.
 
-    Not for crystals of which `by_density` knows more.
+    Not where vectors of all atoms tell each one's element: the routes above know more.
 
     Raises:
         GeomaeError: too little is known of the composition to try them all.
     """
-    descriptor = problem.descriptor
-    if descriptor.lattice and isinstance(descriptor, Soap) and descriptor.average == "off":
+    if tells_rows(problem):
         return
     candidates, fit = compositions(problem), fit_of(problem)
     batch = max(4, min(32, n // len(candidates)))
@@ -156,6 +155,14 @@ def at_random(problem: Problem, n: int, generator: torch.Generator) -> Iterator[
     for _ in range(rounds):
         for numbers in candidates:
             yield Starts(numbers, spread(problem, len(numbers), batch, generator), "random", fit)
+
+
+def tells_rows(problem: Problem) -> bool:
+    """Whether the values are SOAP vectors of all atoms that tell each one's element."""
+    soap = problem.descriptor
+    if not isinstance(soap, Soap) or soap.centres != "all" or soap.average != "off":
+        return False
+    return soap.cell is None and species_of_rows(soap, problem.values) is not None
 
 
 def spread(problem: Problem, n: int, k: int, generator: torch.Generator) -> Float[Tensor, "k p 3"]:
