@@ -79,6 +79,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", type=int, default=1000, help="molecules")
+    parser.add_argument("--g2", nargs="+", help="names of ASE's g2 molecules instead of QM9's")
     parser.add_argument("--case", help="only those with this in their name")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -91,7 +92,10 @@ def _options() -> argparse.Namespace:
 
 
 def molecules(options: argparse.Namespace, most_atoms: int) -> list[Structure]:
-    """The first of the test split that are small enough."""
+    """The first of the test split that are small enough, or those named."""
+    if options.g2:
+        known = {structure.name: structure for structure in load_source("g2")}
+        return [known[name] for name in options.g2]
     pool = load_source("qm9", split="test", n=None if most_atoms < 29 else options.n)
     return [molecule for molecule in pool if molecule.n_atoms <= most_atoms][: options.n]
 

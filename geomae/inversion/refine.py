@@ -12,7 +12,7 @@ Values = Callable[[Tensor, Tensor], Tensor]
 """Values `[f]` of one structure's weights `[n, s]` and positions `[n, 3]`."""
 
 Jacobian = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Values `[k, f]` and their derivatives `[k, f, n, 3]` of `[k, n, s]` and `[k, n, 3]`."""
+"""Values `[k, f]` and their derivatives `[k, f, p, 3]` of `[k, n, s]` and `[k, p, 3]`."""
 
 MEMORY = 2**25
 """Entries of the Jacobians that are held at once (256 MB)."""
@@ -26,12 +26,12 @@ class Refined:
     """Where starts ended.
 
     Attributes:
-        positions: `[k, n, 3]` in Å.
+        positions: `[k, p, 3]` in Å, lattice vectors behind the atoms where these are fitted.
         residual: |values - target| / |target|, `[k]`.
         steps: that were taken, `[k]`.
     """
 
-    positions: Float[Tensor, "k n 3"]
+    positions: Float[Tensor, "k p 3"]
     residual: Float[Tensor, " k"]
     steps: Int[Tensor, " k"]
 
@@ -55,9 +55,9 @@ def exact_jacobian(values: Values) -> Jacobian:
 @torch.no_grad()
 def refine(
     jacobian: Jacobian,
-    target: Float[Tensor, "*k f"],
+    target: Float[Tensor, "*each f"],
     weights: Float[Tensor, "k n s"],
-    starts: Float[Tensor, "k n 3"],
+    starts: Float[Tensor, "k p 3"],
     *,
     steps: int = 100,
     patience: float = 1e-4,

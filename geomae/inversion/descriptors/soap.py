@@ -322,7 +322,9 @@ class Soap(Descriptor):
             return super().of(structure)
         if not structure.periodic:
             raise GeomaeError("the descriptor is periodic: expected a structure with a cell")
-        rows = torch.cat([structure.positions, structure.cell[0]]).double()
+        cell = structure.cell[0].double()
+        fractions = structure.positions.double() @ torch.linalg.inv(cell)
+        rows = torch.cat([(fractions - fractions.floor()) @ cell, cell])
         values = self.evaluate(self.weights(structure.numbers), rows)
         return values.reshape(self.shape(structure.n_atoms))
 
