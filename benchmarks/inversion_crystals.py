@@ -17,8 +17,7 @@ import numpy as np
 import torch
 
 from geomae.data import Structure, load_source
-from geomae.inversion import Inversion, Soap, invert
-from geomae.inversion.crystal_alignment import crystal_gap
+from geomae.inversion import Inversion, Soap, crystal_gap, invert
 
 EXACT = 1e-3
 """Å."""
