@@ -1,7 +1,7 @@
 """From a file of SOAP vectors, made by dscribe, to an .xyz file of the molecule.
 
 The vectors are all that is taken from the file: no positions, no elements. `geomae invert` does the
-same from the command line. Run with `python examples/12_soap_file_to_xyz.py [--molecule CH3OH]`;
+same from the command line. Run with `python examples/12_soap_file_to_xyz.py [--molecule CH3CONH2]`;
 needs `pip install 'geomae[soap]'`.
 """
 
@@ -41,7 +41,7 @@ def main(name: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--molecule", default="CH3OH", help="name in ASE's g2 set")
+    parser.add_argument("--molecule", default="CH3CONH2", help="name in ASE's g2 set")
     parser.add_argument("--output", type=Path, default=HERE / "output" / "12_soap")
     options = parser.parse_args()
     main(options.molecule, options.output)

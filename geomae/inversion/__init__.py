@@ -2,6 +2,7 @@
 
 from geomae.inversion.alignment import Alignment as Alignment
 from geomae.inversion.alignment import align as align
+from geomae.inversion.crystal_alignment import crystal_gap as crystal_gap
 from geomae.inversion.descriptors import Bispectrum as Bispectrum
 from geomae.inversion.descriptors import CoulombMatrix as CoulombMatrix
 from geomae.inversion.descriptors import Descriptor as Descriptor

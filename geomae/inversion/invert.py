@@ -5,23 +5,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.inversion.alignment import align
+from geomae.inversion.crystal_alignment import crystal_gap, reduced
 from geomae.inversion.descriptors import as_descriptor
 from geomae.inversion.descriptors.base import Descriptor, as_species, names
+from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.frames import frame_of, orient
-from geomae.inversion.refine import exact_jacobian, refine
+from geomae.inversion.refine import Jacobian, exact_jacobian, refine
 from geomae.inversion.results import (
     AmbiguousInversion,
     Inversion,
     NoInversion,
     UniqueInversion,
 )
-from geomae.inversion.starts import Problem, Proposer, Starts, at_random, by_algebra, by_distances
+from geomae.inversion.soap_fit import SoapFit
+from geomae.inversion.starts import (
+    Fit,
+    Problem,
+    Proposer,
+    Starts,
+    at_random,
+    by_algebra,
+    by_density,
+    by_distances,
+)
 
 DISTINCT = 1e-2
 """Solutions that differ by more, as RMSD in Å, are different structures."""
@@ -79,7 +91,8 @@ def invert(
         )
     problem = pose(descriptor, values, species=species, n_atoms=n_atoms, frame=frame)
     search = _Search(problem, n_solutions, tolerance, n_starts, seed)
-    routes = [route for route in (starts, by_algebra, by_distances, at_random) if route is not None]
+    routes = [by_algebra, by_distances, by_density, at_random]
+    routes = routes if starts is None else [starts, *routes]
     for number, route in enumerate(routes):
         if search.run(route, last=number == len(routes) - 1):
             break
@@ -114,6 +127,8 @@ def pose(
     if n_atoms is not None and n_atoms < 1:
         raise GeomaeError(f"n_atoms must be at least 1, not {n_atoms}")
     vectors = None
+    if known.lattice and frame is not None:
+        raise GeomaeError("a frame turns molecules and environments; crystals are not turned")
     if frame is not None:
         vectors = torch.as_tensor(np.asarray(frame, dtype=np.float64))
         expected = (3 * len(known.species), 3)
@@ -137,6 +152,7 @@ class _Search:
         self.solutions: list[Structure] = []
         self.hits = 0
         self.nearest: Structure | None = None
+        self.fit: Fit | None = None
         self.messages: list[str] = []
 
     def run(self, route: Proposer, *, last: bool) -> bool:
@@ -163,13 +179,12 @@ class _Search:
         many = weights.expand(len(starts.positions), -1, -1)
         fit = starts.fit
         found = refine(
-            fit.values if fit else descriptor.evaluate,
+            fit.jacobian if fit else exact_jacobian(descriptor.evaluate),
             fit.target if fit else target,
             many,
             starts.positions,
             enough=None if self.n_solutions > 1 else 1,
             tolerance=self.tolerance / 100,
-            jacobian=fit.jacobian if fit else None,
         )
         self.tried += len(starts.positions)
         self.left -= len(starts.positions)
@@ -182,11 +197,12 @@ class _Search:
         if rough > max(1e3 * self.tolerance, best) or not bool(torch.isfinite(place).all()):
             return
         made = self._made(starts, weights, place)
-        if made.residual > self.tolerance and starts.fit and rough <= self.tolerance:
+        doubtful = made.residual > self.tolerance and starts.fit and rough <= self.tolerance
+        if doubtful and not self.problem.descriptor.lattice:
             polished = self._polish(weights, made.positions)
             made = min(made, self._made(starts, weights, polished), key=lambda s: s.residual)
         if made.residual < best:
-            self.nearest = made
+            self.nearest, self.fit = made, starts.fit
         if made.residual > self.tolerance or not made.framed:
             return
         for known in self.solutions:
@@ -201,13 +217,14 @@ class _Search:
     def _polish(self, weights: Tensor, place: Tensor) -> Tensor:
         """Refined against the whole descriptor."""
         problem = self.problem
-        return refine(
-            problem.descriptor.evaluate, problem.values, weights[None], place[None], steps=30
-        ).positions[0]
+        whole = exact_jacobian(problem.descriptor.evaluate)
+        return refine(whole, problem.values, weights[None], place[None], steps=30).positions[0]
 
     def _made(self, starts: Starts, weights: Tensor, place: Tensor) -> Structure:
         """The structure, in the better of its two hands, turned into the frame."""
         descriptor = self.problem.descriptor
+        if descriptor.lattice:
+            return self._made_crystal(starts, weights, place)
         if descriptor.centre == "centroid":
             place = place - place.mean(0)
         hands = [place, -place] if descriptor.handed else [place]
@@ -228,17 +245,23 @@ class _Search:
                 structure.mirror = "told apart"
         return structure
 
+    def _made_crystal(self, starts: Starts, weights: Tensor, rows: Tensor) -> Structure:
+        """Atoms in the cell that was found, right-handed and reduced."""
+        atoms, cell = reduced(rows)
+        residual = self._residual(weights, torch.cat([atoms, cell]))
+        structure = Structure(
+            starts.numbers, atoms, cell=cell, residual=residual, route=starts.route
+        )
+        structure.mirror, structure.oriented, structure.framed = "not told apart", False, True
+        return structure
+
     def _residual(self, weights: Tensor, place: Tensor) -> float:
         target = self.problem.values
         gap = self.problem.descriptor.evaluate(weights, place) - target
         return float(gap.norm() / target.norm().clamp(min=torch.finfo(target.dtype).tiny))
 
     def _same(self, known: Structure, other: Structure) -> bool:
-        if sorted(known.numbers.tolist()) != sorted(other.numbers.tolist()):
-            return False
-        mirror = "not told apart" in (known.mirror, other.mirror)
-        centre = self.problem.descriptor.centre
-        return align(known, other, mirror=mirror, centre=centre).rmsd < DISTINCT
+        return _distance(known, other, self.problem.descriptor) < DISTINCT
 
     def result(self) -> Inversion:
         """What was found, best first."""
@@ -260,6 +283,8 @@ class _Search:
         )
 
     def _is_achiral(self, structure: Structure) -> bool:
+        if self.problem.descriptor.lattice:
+            return False
         other = Structure(structure.numbers, -structure.positions)
         return align(structure, other, centre=self.problem.descriptor.centre).rmsd < DISTINCT
 
@@ -273,13 +298,21 @@ class _Search:
     def _null_space(self, structure: Structure | None) -> Float[Tensor, "d n 3"]:
         if structure is None:
             return torch.zeros(0, 0, 3, dtype=torch.float64)
-        return null_space(self.problem.descriptor, structure)
+        descriptor = self.problem.descriptor
+        if self.fit is not None:
+            # what few values see, all see
+            seen = free_motions(descriptor, structure, self.fit.jacobian)
+            if not len(seen):
+                return seen
+        return null_space(descriptor, structure)
 
 
 def _distance(one: Structure, other: Structure, descriptor: Descriptor) -> float:
     """Infinite for different compositions."""
     if sorted(one.numbers.tolist()) != sorted(other.numbers.tolist()):
         return float("inf")
+    if descriptor.lattice:
+        return crystal_gap(one, other)
     mirror = "not told apart" in (one.mirror, other.mirror)
     return align(one, other, mirror=mirror, centre=descriptor.centre).rmsd
 
@@ -287,13 +320,31 @@ def _distance(one: Structure, other: Structure, descriptor: Descriptor) -> float
 def null_space(descriptor: Descriptor, structure: Structure) -> Float[Tensor, "d n 3"]:
     """Motions that change no value to first order, beside those of the structure as a whole.
 
+    Of a crystal whose lattice is looked for, the last three rows are the lattice vectors'.
+
     A symmetric structure has some though nothing else shares its values: what a mirror plane
     sends to its negative changes invariants at second order only.
     """
+    jacobian = exact_jacobian(descriptor.evaluate)
+    if descriptor.lattice and isinstance(descriptor, Soap):
+        # how many images count depends on the lattice, which no batch of tangents can follow
+        values = descriptor.of(structure).flatten()
+        kept = len(descriptor.species) * descriptor.n_max
+        jacobian = SoapFit(descriptor, values, kept=kept).jacobian
+    return free_motions(descriptor, structure, jacobian)
+
+
+def free_motions(
+    descriptor: Descriptor, structure: Structure, jacobian: Jacobian
+) -> Float[Tensor, "d n 3"]:
+    """`null_space` of values whose derivatives are given."""
     weights, place = descriptor.weights(structure.numbers), structure.positions
-    _, slopes = exact_jacobian(descriptor.evaluate)(weights[None], place[None])
+    if descriptor.lattice:
+        place = torch.cat([place, structure.cell[0]])
+    _, slopes = jacobian(weights[None], place[None])
     flat = slopes[0].flatten(1)
-    whole = _rigid_motions(place, translations=descriptor.centre == "centroid")
+    translated = torch.arange(len(place)) < structure.n_atoms
+    whole = _rigid_motions(place, translated & (descriptor.centre == "centroid"))
     normal = flat.T @ flat
     scale = normal.diagonal().sum().clamp(min=torch.finfo(place.dtype).tiny)
     values, vectors = torch.linalg.eigh(normal + scale * whole.T @ whole)
@@ -302,13 +353,15 @@ def null_space(descriptor: Descriptor, structure: Structure) -> Float[Tensor, "d
     return free.T.unflatten(1, (-1, 3))
 
 
-def _rigid_motions(positions: Tensor, *, translations: bool) -> Float[Tensor, "d p"]:
-    """Orthonormal rotations about the centre, and translations."""
-    centred = positions - positions.mean(0) if translations else positions
-    axes = torch.eye(3, dtype=positions.dtype)
+def _rigid_motions(
+    rows: Float[Tensor, "p 3"], translated: Bool[Tensor, " p"]
+) -> Float[Tensor, "d q"]:
+    """Orthonormal rotations about the centre, and translations of the rows that they move."""
+    moves = translated.to(rows)[:, None]
+    centred = rows - moves * (moves * rows).sum(0) / moves.sum().clamp(min=1)
+    axes = torch.eye(3, dtype=rows.dtype)
     motions = [torch.linalg.cross(axis.expand_as(centred), centred) for axis in axes]
-    if translations:
-        motions += [axis.expand_as(centred) for axis in axes]
+    motions += [moves * axis for axis in axes if bool(translated.any())]
     flat = torch.stack([motion.flatten() for motion in motions])
     _, sizes, basis = torch.linalg.svd(flat, full_matrices=False)
     return basis[sizes > 1e-8 * sizes[0].clamp(min=1e-30)]

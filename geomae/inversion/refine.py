@@ -12,7 +12,7 @@ Values = Callable[[Tensor, Tensor], Tensor]
 """Values `[f]` of one structure's weights `[n, s]` and positions `[n, 3]`."""
 
 Jacobian = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Values `[k, f]` and their derivatives `[k, f, n, 3]` of `[k, n, s]` and `[k, n, 3]`."""
+"""Values `[k, f]` and their derivatives `[k, f, p, 3]` of `[k, n, s]` and `[k, p, 3]`."""
 
 MEMORY = 2**25
 """Entries of the Jacobians that are held at once (256 MB)."""
@@ -26,12 +26,12 @@ class Refined:
     """Where starts ended.
 
     Attributes:
-        positions: `[k, n, 3]` in Å.
+        positions: `[k, p, 3]` in Å, lattice vectors behind the atoms where these are fitted.
         residual: |values - target| / |target|, `[k]`.
         steps: that were taken, `[k]`.
     """
 
-    positions: Float[Tensor, "k n 3"]
+    positions: Float[Tensor, "k p 3"]
     residual: Float[Tensor, " k"]
     steps: Int[Tensor, " k"]
 
@@ -54,16 +54,15 @@ def exact_jacobian(values: Values) -> Jacobian:
 
 @torch.no_grad()
 def refine(
-    values: Values,
-    target: Float[Tensor, " f"],
+    jacobian: Jacobian,
+    target: Float[Tensor, "*each f"],
     weights: Float[Tensor, "k n s"],
-    starts: Float[Tensor, "k n 3"],
+    starts: Float[Tensor, "k p 3"],
     *,
     steps: int = 100,
     patience: float = 1e-4,
     enough: int | None = None,
     tolerance: float = 1e-10,
-    jacobian: Jacobian | None = None,
 ) -> Refined:
     """Least squares of `values - target` from many starts, to rounding where it can be reached.
 
@@ -71,8 +70,9 @@ def refine(
     where its residual is rounding, where no step helps, or where it creeps.
 
     Args:
-        values: the descriptor, of one structure.
-        target: what the values shall be.
+        jacobian: values and derivatives of a batch; `exact_jacobian(descriptor.evaluate)` where
+            there is no faster way.
+        target: what the values shall be; one row for all starts, or one for each.
         weights: of species on atoms, of each start; they stay.
         starts: positions in Å.
         steps: at most.
@@ -80,11 +80,8 @@ def refine(
             steps is at a local minimum, and stops.
         enough: stop everything once so many starts are within the tolerance and at rest.
         tolerance: relative residual of a start that counts as arrived.
-        jacobian: values and derivatives of a batch, if there is a faster way than
-            differentiating `values`.
     """
-    differentiate = jacobian or exact_jacobian(values)
-    state = _State(target, weights, starts.clone(), differentiate)
+    state = _State(target, weights, starts.clone(), jacobian)
     state.expand(torch.arange(len(starts)))
     for _ in range(steps):
         moving = state.moving(patience)
@@ -100,9 +97,9 @@ class _State:
 
     def __init__(self, target: Tensor, weights: Tensor, positions: Tensor, jacobian: Jacobian):
         k, n = positions.shape[:2]
-        self.target, self.weights, self.jacobian = target, weights, jacobian
+        self.target, self.weights, self.jacobian = target.expand(k, -1), weights, jacobian
         self.positions = positions
-        self.size = target.norm().clamp(min=torch.finfo(target.dtype).tiny)
+        self.size = self.target.norm(dim=1).clamp(min=torch.finfo(target.dtype).tiny)
         self.residual = positions.new_full((k,), torch.inf)
         self.damping = positions.new_full((k,), 1e-2)
         self.normal = positions.new_zeros(k, 3 * n, 3 * n)
@@ -110,7 +107,7 @@ class _State:
         self.longest = positions.new_full((k,), torch.inf)
         self.slow = torch.zeros(k, dtype=torch.long)
         self.taken = torch.zeros(k, dtype=torch.long)
-        self.chunk = max(1, MEMORY // max(1, len(target) * 3 * n * 2))
+        self.chunk = max(1, MEMORY // max(1, target.shape[-1] * 3 * n * 2))
 
     def moving(self, patience: float) -> Bool[Tensor, " k"]:
         """Which starts have somewhere to go."""
@@ -126,8 +123,8 @@ class _State:
 
     def _keep(self, ids: Tensor, found: Tensor, slopes: Tensor) -> None:
         flat = slopes.flatten(2)
-        error = found - self.target
-        self.residual[ids] = error.norm(dim=1) / self.size
+        error = found - self.target[ids]
+        self.residual[ids] = error.norm(dim=1) / self.size[ids]
         self.normal[ids] = flat.mT @ flat
         self.slope[ids] = (flat.mT @ error[..., None])[..., 0]
 
@@ -137,7 +134,7 @@ class _State:
             move = self._solve(part)
             moved = self.positions[part] + move.unflatten(1, (-1, 3))
             found, slopes = self.jacobian(self.weights[part], moved)
-            new = (found - self.target).norm(dim=1) / self.size
+            new = (found - self.target[part]).norm(dim=1) / self.size[part]
             old = self.residual[part]
             better = new < old
             self.slow[part] = torch.where(

@@ -1,13 +1,14 @@
 """Fitting positions to SOAP vectors, in the few directions of channel space that matter most."""
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
-from scipy.optimize import nnls
+from jaxtyping import Float
 from torch import Tensor
-from torch.func import jacfwd, vmap
 
+from geomae.equivariant import spherical_harmonics
+from geomae.equivariant.harmonics import derivative_matrices
+from geomae.inversion.descriptors.images import Displacements, by_row, displacements
 from geomae.inversion.descriptors.soap import Soap
+from geomae.inversion.soap_scalars import radial_slopes, soap_grams
 
 KEPT = 12
 """Directions of channel space that are fitted, in each degree."""
@@ -20,6 +21,7 @@ class SoapFit:
     eigenvectors of the Gram matrices of all centres. What is fitted is a linear image of the
     vectors, so the right structure fits exactly; whether another does must be seen from the whole
     vectors, afterwards. Derivatives are closed: an atom's share depends on its own vector alone.
+    Where the lattice is open its vectors are fitted as well.
 
     Args:
         soap: with `average` 'off' or 'outer'.
@@ -37,124 +39,82 @@ class SoapFit:
         self.span = span.unflatten(1, (len(soap.species), soap.n_max))
         self.first, self.second = torch.triu_indices(span.shape[2], span.shape[2])
         self.scale = torch.where(self.first == self.second, 1.0, 2.0**0.5).to(values)
-        degree = torch.arange(soap.l_max + 1)
-        self.owner = torch.nn.functional.one_hot(torch.repeat_interleave(degree, 2 * degree + 1))
-        self.owner = self.owner.to(values)
         self.target = self._pack(span.mT @ grams @ span).flatten()
 
     def values(
-        self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "n 3"]
+        self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "p 3"]
     ) -> Float[Tensor, " f"]:
         """What is fitted, of one structure."""
         return self.jacobian(weights[None], positions[None])[0][0]
 
     def jacobian(
-        self, weights: Float[Tensor, "k n s"], positions: Float[Tensor, "k n 3"]
-    ) -> tuple[Float[Tensor, "k f"], Float[Tensor, "k f n 3"]]:
+        self, weights: Float[Tensor, "k n s"], positions: Float[Tensor, "k p 3"]
+    ) -> tuple[Float[Tensor, "k f"], Float[Tensor, "k f p 3"]]:
         """Values of a batch, and their derivatives."""
         soap = self.soap
-        vectors = torch.stack([soap.vectors(place) for place in positions])
-        shape = vectors.shape[:3]
-        slopes, found = vmap(jacfwd(self._both, has_aux=True))(vectors.flatten(0, 2))
-        harmonics, radial = (part.unflatten(0, shape) for part in found)
-        d_harmonics, d_radial = (part.unflatten(0, shape) for part in slopes)
-        images = shape[2] // weights.shape[1]
-        mixing = torch.einsum("kns,lsrq->knlrq", weights, self.span).repeat(1, images, 1, 1, 1)
-        channels = torch.einsum("kcjlr,kjlrq->kcjlq", radial, mixing)
-        d_channels = torch.einsum("kcjlra,kjlrq->kcjlqa", d_radial, mixing)
-        coefficients = torch.einsum(
-            "kcjm,kcjmq->kcmq", harmonics, channels.repeat_interleave(self._widths, 3)
-        )
-        grams = torch.einsum("kcmp,kcmq,ml->kclpq", coefficients, coefficients, self.owner)
-        along = torch.einsum("kcjm,kcmq,ml->kcjlq", harmonics, coefficients, self.owner)
-        d_along = torch.einsum("kcjma,kcmq,ml->kcjlqa", d_harmonics, coefficients, self.owner)
-        half = channels[..., :, None, None] * d_along[..., None, :, :]
-        half = half + d_channels[..., :, None, :] * along[..., None, :, None]
-        pairs = half[..., self.first, self.second, :] + half[..., self.second, self.first, :]
-        pairs = pairs * (self._factors[:, None, None] * self.scale[:, None])
-        return self._pack(grams).flatten(1), self._by_atom(pairs, weights.shape[1])
+        seen = displacements(soap, positions)
+        vectors = seen.vectors
+        harmonics = spherical_harmonics(soap.l_max, vectors, normalize=False)
+        matrices = derivative_matrices(soap.l_max)
+        d_harmonics = torch.einsum("aml,kcinl->kcinma", matrices, harmonics)
+        radial, slope = radial_slopes(soap, vectors.square().sum(-1))
+        mixing = torch.einsum("kns,lsrq->knlrq", weights, self.span)
+        grams, slopes = [], []
+        for degree in range(soap.l_max + 1):
+            own = slice(degree**2, (degree + 1) ** 2)
+            mixed = mixing[:, None, :, degree]
+            coefficients, by_place = self._of_degree(
+                seen,
+                harmonics[..., own],
+                d_harmonics[..., own, :],
+                radial[..., degree, :],
+                slope[..., degree, :],
+                mixed,
+            )
+            grams.append(coefficients.mT @ coefficients)
+            pairs = torch.einsum("kcmp,kcnmaq->kcnpqa", coefficients, by_place)
+            pairs = pairs + pairs.transpose(3, 4)
+            slopes.append(pairs[..., self.first, self.second, :])
+        packed = torch.stack(slopes, 2) * (self._factors[:, None, None, None] * self.scale[:, None])
+        if soap.average == "outer":
+            packed = packed.mean(1, keepdim=True)
+        found = self._pack(torch.stack(grams, 2)).flatten(1)
+        return found, packed.transpose(3, 4).flatten(1, 3)
 
-    @property
-    def _widths(self) -> Tensor:
-        return 2 * torch.arange(self.soap.l_max + 1) + 1
+    def _of_degree(
+        self,
+        seen: Displacements,
+        harmonics: Float[Tensor, "k c i n m"],
+        d_harmonics: Float[Tensor, "k c i n m 3"],
+        radial: Float[Tensor, "k c i n r"],
+        slope: Float[Tensor, "k c i n r"],
+        mixing: Float[Tensor, "k 1 n r q"],
+    ) -> tuple[Float[Tensor, "k c m q"], Float[Tensor, "k c p m 3 q"]]:
+        """Coefficients of a degree, and their derivatives by positions and lattice vectors."""
+        along = 2 * harmonics[..., None] * seen.vectors[..., None, :]
+        left = torch.cat([d_harmonics, along], 2)
+        right = torch.cat([radial, slope], 2)
+        whole = torch.einsum("kcinm,kcinr->kcnmr", harmonics, radial) @ mixing
+        by_atom = torch.einsum("kcinma,kcinr->kcnmar", left, right) @ mixing[:, :, :, None]
+        by_shift = None
+        if self.soap.lattice and seen.shifts is not None:
+            twice = torch.cat([seen.shifts, seen.shifts])
+            by_shift = torch.stack(
+                [
+                    (
+                        torch.einsum("i,kcinma,kcinr->kcnmar", shift, left, right)
+                        @ mixing[:, :, :, None]
+                    ).sum(2)
+                    for shift in twice.T
+                ],
+                2,
+            )
+        return whole.sum(2), by_row(self.soap, by_atom, by_shift)
 
     @property
     def _factors(self) -> Tensor:
         return self.soap.prefactors / self.soap.prefactors[0]
 
-    def _both(self, vector: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        found = self.soap.local(vector)
-        return found, found
-
-    def _by_atom(self, pairs: Float[Tensor, "k c j l f 3"], n: int) -> Tensor:
-        """Derivatives by positions, `[k, f, n, 3]`, of those by vectors from the centres."""
-        slopes = pairs.unflatten(2, (-1, n)).sum(2).permute(0, 1, 3, 4, 2, 5).clone()
-        if self.soap.centres != "origin":
-            own = range(n) if self.soap.centres == "all" else self.soap.centres
-            for row, atom in enumerate(own):
-                slopes[:, row, :, :, atom] -= slopes[:, row].sum(3)
-        if self.soap.average == "outer":
-            slopes = slopes.mean(1, keepdim=True)
-        return slopes.flatten(1, 3)
-
     def _pack(self, grams: Float[Tensor, "*k c l p p"]) -> Tensor:
         packed = grams[..., self.first, self.second] * self.scale * self._factors[:, None]
         return packed.mean(-3, keepdim=True) if self.soap.average == "outer" else packed
-
-
-def soap_grams(soap: Soap, values: Float[Tensor, " f"]) -> Float[Tensor, "c l p p"]:
-    """Gram matrices of the coefficients about each centre, of SOAP vectors in a row."""
-    degree, first, second = soap.features
-    table = values.reshape(-1, soap.n_features) / soap.prefactors[degree]
-    channels = len(soap.species) * soap.n_max
-    grams = table.new_zeros(len(table), soap.l_max + 1, channels, channels)
-    grams[:, degree, first, second] = table
-    grams[:, degree, second, first] = table
-    return grams
-
-
-def histograms(
-    soap: Soap, values: Float[Tensor, " f"], *, spacing: float = 0.02
-) -> tuple[Float[Tensor, " g"], Float[Tensor, "c s g"]]:
-    """Numbers of atoms of each element at distances from each centre, as degree 0 tells them.
-
-    The scalar coefficients are sums of known functions of the distances, and counts can't be
-    negative: that leaves few ways (non-negative least squares). What is close runs together.
-
-    Returns:
-        Distances in Å, the first 0, and counts at each.
-    """
-    far = soap.r_cut + soap.padding
-    grid = torch.cat([torch.zeros(1), torch.arange(0.5, far, spacing)]).to(torch.float64)
-    vectors = torch.stack([grid, torch.zeros_like(grid), torch.zeros_like(grid)], 1)
-    columns = soap.local(vectors)[1][:, 0].T.numpy()
-    scale = np.linalg.norm(columns)
-    grams = soap_grams(soap, values)[:, 0]
-    strongest = grams.diagonal(dim1=1, dim2=2).argmax(1)
-    rows = torch.arange(len(grams))
-    scalars = grams[rows, strongest] / grams[rows, strongest, strongest].sqrt()[:, None]
-    # the sign of all scalars together is free; counts are positive
-    whole = torch.as_tensor(columns).sum(1)
-    by_element = scalars.unflatten(1, (len(soap.species), soap.n_max))
-    by_element = by_element * torch.sign(by_element.sum(1) @ whole)[:, None, None]
-    counts = [
-        [nnls(columns / scale, part.numpy() / scale)[0] for part in row] for row in by_element
-    ]
-    return grid, torch.as_tensor(np.array(counts))
-
-
-def species_of_rows(soap: Soap, values: Float[Tensor, " f"]) -> Int[Tensor, " c"] | None:
-    """Atomic number of each centre, told by the density at the centre itself.
-
-    Returns:
-        None where it can't be told: the centre's own atom doesn't count, or is hidden.
-    """
-    if soap.average != "off" or soap.weighting.w0 == 0 or soap.centres == "origin":
-        return None
-    grid, counts = histograms(soap, values)
-    inner = counts[:, :, grid < 0.55].sum(2)
-    best = inner.argmax(1)
-    others = inner.sum(1) - inner.amax(1)
-    if not bool(((inner.amax(1) - 1).abs() < 0.3).all() and (others < 0.3).all()):
-        return None
-    return torch.tensor(soap.species)[best]

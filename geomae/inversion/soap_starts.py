@@ -1,37 +1,45 @@
-"""Starts for SOAP vectors: distances from a centre by degree 0, directions by fitting one centre.
+"""Starts for SOAP vectors, from the distances that degree 0 tells.
 
-One centre's vector is easier to fit than those of all atoms, which have more wrong minima. So
-vectors of all atoms are fitted about one of them first; its solutions are then put in the order
-of the rows.
+Vectors of all atoms: each row tells its element and how far others are. Heavy atoms are put in
+place by these lists and refined against their part of the vectors, which is just the SOAP of the
+skeleton; hydrogens follow one by one. Vectors of one centre: distances are known, directions are
+left to chance.
 """
 
 from collections.abc import Iterator
-from copy import copy
 
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from geomae.inversion.descriptors.soap import Soap
+from geomae.inversion.distance_lists import distance_lists, embed
+from geomae.inversion.light_atoms import choices, places_of
 from geomae.inversion.refine import refine
-from geomae.inversion.soap_fit import SoapFit, histograms
+from geomae.inversion.soap_fit import SoapFit
+from geomae.inversion.soap_scalars import ScalarFit, histograms, species_of_rows
+from geomae.inversion.spread import ball
 
-CLOSE = 1e-5
-"""Relative residual of a fit to one centre that is worth comparing with the others."""
+CLOSE = 1e-6
+"""Relative residual of a skeleton that is worth completing."""
 
-NEAR = 0.55
-"""What is nearer to a centre, in Å, is its own atom."""
+EMBEDDED = 256
+"""Random skeletons that are embedded in one batch."""
+
+REFINED = 96
+"""Of these, that are refined."""
+
+COUNTED = 8
+"""Starts that such a batch counts as: it costs about as much as so many fits of whole vectors."""
+
+ALL_AT_ONCE = 6
+"""Structures of so many atoms need no skeleton first."""
+
+KEPT = 6
+"""Directions of channel space that are fitted, in each degree."""
 
 ONE_CENTRE = 24
 """Directions of channel space that are fitted about a single centre."""
-
-
-def about_one_centre(soap: Soap, row: int) -> Soap:
-    """The same descriptor of a structure's first atom, or of the origin."""
-    single = copy(soap)
-    single.centres = "origin" if soap.centres == "origin" else (0,)
-    return single
 
 
 def atoms_at_distances(
@@ -76,34 +84,58 @@ def directions_about_one(
         n_starts -= k
 
 
-def in_order_of_rows(
+def whole_from_skeleton(
+    soap: Soap, values: Float[Tensor, " f"], n_starts: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor, SoapFit]]:
+    """Atomic numbers in the order of the rows, positions `[k, n, 3]`, and what to fit."""
+    numbers = species_of_rows(soap, values)
+    if numbers is None:
+        return
+    light = numbers == 1
+    if len(numbers) <= ALL_AT_ONCE or int((~light).sum()) < 3:
+        light = torch.zeros_like(light)
+    part, own = soap.part(values, numbers, ~light)
+    whole = SoapFit(soap, values, kept=KEPT)
+    for skeleton in skeletons(part, own, numbers[~light], n_starts, generator):
+        if not bool(light.any()):
+            yield numbers, skeleton[None], whole
+            continue
+        places = places_of(soap, values, numbers, light, skeleton)
+        for added in choices(soap, values, light, skeleton, places, generator):
+            full = skeleton.new_zeros(len(numbers), 3)
+            full[light], full[~light] = added, skeleton
+            yield numbers, full[None], whole
+
+
+def skeletons(
     soap: Soap,
     values: Float[Tensor, " f"],
     numbers: Int[Tensor, " n"],
-    positions: Float[Tensor, "n 3"],
-) -> tuple[Int[Tensor, " n"], Float[Tensor, "n 3"]]:
-    """Atoms in the order of the rows to which their own vectors are nearest."""
-    own = soap(numbers, positions)
-    squares = torch.cdist(values.reshape(own.shape), own).square()
-    order = torch.as_tensor(linear_sum_assignment(squares.numpy())[1])
-    return numbers[order], positions[order]
+    n_starts: int,
+    generator: torch.Generator,
+) -> Iterator[Float[Tensor, "n 3"]]:
+    """Positions that have the vectors, one at a time, each as often as starts lead to it.
 
-
-def whole_from_one(
-    soap: Soap, values: Float[Tensor, " f"], n_starts: int, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor, SoapFit]]:
-    """The same for vectors of all atoms: fitted about one atom, put in the order of the rows."""
-    table = values.reshape(-1, soap.n_features)
-    # the vector of an inner atom: its surroundings are within reach, and nearest
-    row = int(table.norm(dim=1).argmax())
-    single = about_one_centre(soap, row)
-    whole = SoapFit(soap, values)
-    for numbers, starts, fit in directions_about_one(single, table[row], n_starts, generator):
-        if len(numbers) != len(table):
-            return
-        weights = soap.weights(numbers).expand(len(starts), -1, -1)
-        found = refine(fit.values, fit.target, weights, starts, jacobian=fit.jacobian)
-        good = torch.nonzero(found.residual < CLOSE)[:, 0]
-        for index in good.tolist():
-            ordered = in_order_of_rows(soap, values, numbers, found.positions[index])
-            yield ordered[0], ordered[1][None], whole
+    If none has, because the vectors are no structure's, the nearest comes at the end.
+    """
+    lists = distance_lists(soap, values, numbers)
+    groups = [torch.nonzero(numbers == species)[:, 0] for species in soap.species]
+    fit = ScalarFit(soap, values, numbers)
+    weights = soap.weights(numbers).expand(REFINED, -1, -1)
+    best, nearest = float("inf"), None
+    while n_starts > 0:
+        embedded, _ = embed(lists, groups, ball(len(numbers), EMBEDDED, generator))
+        found = refine(
+            fit.jacobian,
+            fit.target,
+            weights,
+            embedded[:REFINED],
+            steps=60,
+            patience=1e-2,
+        )
+        n_starts -= COUNTED
+        yield from found.positions[found.residual < CLOSE]
+        if float(found.residual.min()) < best:
+            best, nearest = float(found.residual.min()), found.positions[found.residual.argmin()]
+    if nearest is not None and best >= CLOSE:
+        yield nearest

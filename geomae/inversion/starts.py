@@ -12,18 +12,18 @@ from torch import Tensor
 
 from geomae.errors import GeomaeError
 from geomae.inversion.algebra import shells_of, starts_of
+from geomae.inversion.crystal_starts import crystals_by_scalars, random_crystals, volume_of
 from geomae.inversion.descriptors.base import Descriptor, names
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.descriptors.spectra import PowerSpectrum, Together
 from geomae.inversion.gram_fit import GramFit
-from geomae.inversion.soap_fit import SoapFit, species_of_rows
-from geomae.inversion.soap_starts import directions_about_one, whole_from_one
+from geomae.inversion.soap_fit import SoapFit
+from geomae.inversion.soap_scalars import species_of_rows
+from geomae.inversion.soap_starts import directions_about_one, whole_from_skeleton
+from geomae.inversion.spread import ball
 
 MOST_COMPOSITIONS = 400
 """Compositions that are searched where none is given."""
-
-ATOM_VOLUME = 9.0
-"""Å^3 an atom, of random starts."""
 
 
 @runtime_checkable
@@ -32,12 +32,8 @@ class Fit(Protocol):
 
     target: Tensor
 
-    def values(self, weights: Tensor, positions: Tensor) -> Tensor:
-        """Of one structure, `[f]`."""
-        ...
-
     def jacobian(self, weights: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Of a batch, `[k, f]`, with derivatives `[k, f, n, 3]`."""
+        """Values of a batch, `[k, f]`, with derivatives `[k, f, p, 3]`."""
         ...
 
 
@@ -72,14 +68,14 @@ class Starts:
 
     Attributes:
         numbers: atomic numbers, `[n]`.
-        positions: `[k, n, 3]` in Å.
+        positions: `[k, n, 3]` in Å; lattice vectors behind them where these are unknown.
         route: where they come from.
         fit: a smaller set of values to refine against; None for the descriptor's own.
         certain: nothing was left to chance, so that more such starts would be the same.
     """
 
     numbers: Int[Tensor, " n"]
-    positions: Float[Tensor, "k n 3"]
+    positions: Float[Tensor, "k p 3"]
     route: str
     fit: Fit | None = None
     certain: bool = False
@@ -116,10 +112,10 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
 def by_distances(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
     """What SOAP vectors tell of distances, with directions at random about one centre."""
     soap = problem.descriptor
-    if not isinstance(soap, Soap) or soap.average != "off" or soap.cell is not None:
+    if not isinstance(soap, Soap) or soap.average != "off" or soap.cell is not None or soap.lattice:
         return
     if soap.centres == "all":
-        batches = whole_from_one(soap, problem.values, n, generator)
+        batches = whole_from_skeleton(soap, problem.values, n, generator)
     elif soap.centres == "origin" or soap.centres == (0,):
         batches = directions_about_one(soap, problem.values, n, generator)
     else:
@@ -130,18 +126,54 @@ def by_distances(problem: Problem, n: int, generator: torch.Generator) -> Iterat
         yield Starts(numbers, positions, "distances", fit)
 
 
+def by_density(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
+    """Crystals whose lattice is unknown: random ones of the density told, elements by rows."""
+    soap = problem.descriptor
+    if not isinstance(soap, Soap) or not soap.lattice or soap.average != "off":
+        return
+    numbers = species_of_rows(soap, problem.values) if soap.centres == "all" else None
+    if numbers is None or not problem.fits(numbers):
+        return
+    fit = fit_of(problem)
+    for rows in crystals_by_scalars(soap, problem.values, numbers, n, generator):
+        yield Starts(numbers, rows[None], "density", fit)
+
+
 def at_random(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
     """Atoms spread over a ball of the usual density, of all compositions that may be.
+
+    Not where vectors of all atoms tell each one's element: the routes above know more.
 
     Raises:
         GeomaeError: too little is known of the composition to try them all.
     """
+    if tells_rows(problem):
+        return
     candidates, fit = compositions(problem), fit_of(problem)
     batch = max(4, min(32, n // len(candidates)))
     rounds = max(1, n // (batch * len(candidates)))
     for _ in range(rounds):
         for numbers in candidates:
-            yield Starts(numbers, ball(len(numbers), batch, generator), "random", fit)
+            yield Starts(numbers, spread(problem, len(numbers), batch, generator), "random", fit)
+
+
+def tells_rows(problem: Problem) -> bool:
+    """Whether the values are SOAP vectors of all atoms that tell each one's element."""
+    soap = problem.descriptor
+    if not isinstance(soap, Soap) or soap.centres != "all" or soap.average != "off":
+        return False
+    return soap.cell is None and species_of_rows(soap, problem.values) is not None
+
+
+def spread(problem: Problem, n: int, k: int, generator: torch.Generator) -> Float[Tensor, "k p 3"]:
+    """Random positions, and lattice vectors where these are unknown, too."""
+    soap = problem.descriptor
+    if not problem.descriptor.lattice:
+        return ball(n, k, generator)
+    assert isinstance(soap, Soap)
+    rough = n * volume_of(soap, problem.values)
+    exact = soap.average == "off"
+    return random_crystals(n, (rough if exact else 0.7 * rough, 1.3 * rough), k, generator)
 
 
 def fit_of(problem: Problem) -> Fit | None:
@@ -181,21 +213,6 @@ def compositions(problem: Problem) -> list[Int[Tensor, " n"]]:
     return [
         torch.tensor(numbers) for numbers in combinations_with_replacement(species, problem.n_atoms)
     ]
-
-
-def ball(n: int, k: int, generator: torch.Generator) -> Float[Tensor, "k n 3"]:
-    """Points spread evenly in a ball that such a structure would fill, none upon another."""
-    radius = (3 * ATOM_VOLUME * n / (4 * torch.pi)) ** (1 / 3)
-    directions = torch.randn(k, n, 3, generator=generator, dtype=torch.float64)
-    directions = torch.nn.functional.normalize(directions, dim=2)
-    shares = torch.rand(k, n, 1, generator=generator, dtype=torch.float64)
-    points = radius * directions * shares ** (1 / 3)
-    for _ in range(10):
-        gaps = points[:, :, None] - points[:, None]
-        lengths = gaps.norm(dim=3, keepdim=True).clamp(min=1e-6)
-        push = (1.0 - lengths).clamp(min=0) * gaps / lengths / 2
-        points = points + push.sum(2)
-    return points
 
 
 def power_part(problem: Problem) -> tuple[PowerSpectrum, Tensor] | None:

@@ -79,5 +79,5 @@ def test_refinement_ends_in_rounding(ethanol, generator):
     owner, starts = starts_of(shells, 1, generator)
     weights = torch.nn.functional.one_hot(owner, 3).double()[None]
     noise = torch.randn(starts.shape, generator=generator, dtype=torch.float64)
-    ended = refine(fit.values, fit.target, weights, starts + 0.03 * noise, jacobian=fit.jacobian)
+    ended = refine(fit.jacobian, fit.target, weights, starts + 0.03 * noise)
     assert float(ended.residual[0]) < 1e-13

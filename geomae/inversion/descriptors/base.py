@@ -25,17 +25,20 @@ class Descriptor(ABC):
         handed: whether it tells mirror images apart.
         centre: what stays where it is when a structure is turned: 'centroid' of the atoms, or
             'origin'.
+        lattice: the structure is periodic and its lattice unknown: in `evaluate` three lattice
+            vectors follow the positions, as rows.
     """
 
     species: tuple[int, ...]
     handed: bool = False
     centre: str = "centroid"
+    lattice: bool = False
 
     @abstractmethod
     def evaluate(
-        self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "n 3"]
+        self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "p 3"]
     ) -> Float[Tensor, " values"]:
-        """Values of a structure, in a row. Positions are in Å."""
+        """Values of a structure, in a row. Positions are in Å, lattice vectors behind them."""
 
     @abstractmethod
     def shape(self, n_atoms: int) -> tuple[int, ...]:

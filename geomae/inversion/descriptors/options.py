@@ -36,6 +36,7 @@ class SoapOptions(Options):
     centres: Literal["all", "origin"] | list[int] = "all"
     weighting: dict[str, Any] | None = None
     cell: list[list[float]] | None = None
+    periodic: bool = False
 
     def build(self) -> Descriptor:
         return Soap(**self.model_dump(exclude={"kind", "rbf"}))

@@ -6,6 +6,7 @@ power spectrum `pi sqrt(8 / (2l + 1)) sum_m c_nlm c_n'lm`, averaged or not.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from math import log, pi, sqrt
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geomae.data.structure import Structure
 from geomae.equivariant import spherical_harmonics
 from geomae.errors import GeomaeError
 from geomae.inversion.descriptors.base import Descriptor, as_species
+from geomae.inversion.descriptors.images import displacements
 
 if TYPE_CHECKING:
     from dscribe.descriptors import SOAP
@@ -80,6 +82,7 @@ class Soap(Descriptor):
         average: 'off'; 'inner', of the coefficients; 'outer', of the power spectra.
         weighting: dscribe's option of that name.
         cell: lattice vectors as rows, in Å, of a periodic structure.
+        periodic: the structure is periodic; without `cell`, its lattice is what is looked for, too.
         radial: exponents `[l, n]` and coefficients `[l, n, n]`, where they are known already.
 
     Raises:
@@ -98,6 +101,7 @@ class Soap(Descriptor):
         average: Literal["off", "inner", "outer"] = "off",
         weighting: dict[str, Any] | None = None,
         cell: Any = None,
+        periodic: bool = False,
         radial: tuple[Any, Any] | None = None,
     ):
         self.species = as_species(species)
@@ -116,6 +120,11 @@ class Soap(Descriptor):
         self.centre = "origin" if self.centres == "origin" else "centroid"
         self.weighting = _weighting(weighting)
         self.cell = None if cell is None else torch.as_tensor(np.array(cell), dtype=torch.float64)
+        self.lattice = periodic and cell is None
+        if self.lattice and (self.centres == "origin" or average == "inner"):
+            raise GeomaeError(
+                "an unknown lattice is looked for with centres on atoms, averaged 'off' or 'outer'"
+            )
         alphas, betas = gto_basis(r_cut, n_max, l_max) if radial is None else radial
         self.alphas = torch.as_tensor(np.asarray(alphas), dtype=torch.float64)
         self.betas = torch.as_tensor(np.asarray(betas), dtype=torch.float64)
@@ -133,7 +142,7 @@ class Soap(Descriptor):
         Args:
             soap: with radial basis 'gto' and no compression.
             centres: for which it was created.
-            cell: of the periodic structure, where `soap` is periodic.
+            cell: of the periodic structure, where `soap` is periodic and it is known.
         """
         # dscribe keeps its options in private attributes only
         if soap._rbf != "gto":
@@ -144,10 +153,6 @@ class Soap(Descriptor):
             )
         if any(weight != 1 for weight in np.asarray(soap._species_weights)):
             raise GeomaeError("SOAP with weights of species can't be inverted")
-        if soap.periodic and cell is None:
-            raise GeomaeError(
-                "this SOAP is periodic: use geomae.inversion.Soap.from_dscribe(soap, cell=...)"
-            )
         return cls(
             [int(z) for z in np.asarray(soap._atomic_numbers)],
             soap._r_cut,
@@ -158,13 +163,15 @@ class Soap(Descriptor):
             average=soap.average,
             weighting=soap._weighting or None,
             cell=cell if soap.periodic else None,
+            periodic=soap.periodic,
             radial=(soap._alphas, soap._betas),
         )
 
     def __repr__(self) -> str:
         return (
             f"Soap({self.species}, r_cut={self.r_cut}, n_max={self.n_max}, l_max={self.l_max}, "
-            f"sigma={self.sigma}, centres={self.centres!r}, average={self.average!r})"
+            f"sigma={self.sigma}, centres={self.centres!r}, average={self.average!r}"
+            + (", periodic=True)" if self.lattice or self.cell is not None else ")")
         )
 
     @property
@@ -216,11 +223,41 @@ class Soap(Descriptor):
             values = np.asarray(values)[None]
         return super().check(values)
 
+    def part(
+        self,
+        values: Float[Tensor, " f"],
+        numbers: Int[Tensor, " n"],
+        kept: Bool[Tensor, " n"],
+    ) -> tuple["Soap", Float[Tensor, " part"]]:
+        """The SOAP of some of the elements' atoms alone, as though there were no others.
+
+        Pairs of channels of these elements, in the rows of their atoms, know nothing of the rest.
+
+        Args:
+            values: of all atoms, in a row.
+            numbers: atomic number of each row.
+            kept: atoms that are left: all or none of an element.
+        """
+        species = tuple(z for z in self.species if bool((numbers[kept] == z).any()))
+        part = copy(self)
+        part.species = species
+        part.__dict__.pop("features", None)
+        column = torch.tensor([self.species.index(z) for z in species])
+        channels = (column[:, None] * self.n_max + torch.arange(self.n_max)).flatten()
+        place = torch.full((len(self.species) * self.n_max,), -1)
+        place[channels] = torch.arange(len(channels))
+        _, first, second = self.features
+        wanted = (place[first] >= 0) & (place[second] >= 0)
+        table = values.reshape(-1, self.n_features)[kept][:, wanted]
+        return part, table.flatten()
+
     def evaluate(
-        self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "n 3"]
+        self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "p 3"]
     ) -> Float[Tensor, " values"]:
-        harmonics, radial = self.local(self.vectors(positions))
-        channels = torch.einsum("cjlr,js->cjlsr", radial, self._repeated(weights)).flatten(3)
+        vectors = displacements(self, positions[None]).vectors[0]
+        harmonics, radial = self.local(vectors.flatten(1, 2))
+        repeated = weights.expand(vectors.shape[1], -1, -1).flatten(0, 1)
+        channels = torch.einsum("cjlr,js->cjlsr", radial, repeated).flatten(3)
         coefficients = self.contract(harmonics, channels)
         if self.average == "inner":
             coefficients = [c.mean(0, keepdim=True) for c in coefficients]
@@ -242,59 +279,64 @@ class Soap(Descriptor):
         blocks = harmonics.split([2 * degree + 1 for degree in range(self.l_max + 1)], -1)
         return [block.mT @ channels[:, :, degree] for degree, block in enumerate(blocks)]
 
-    def vectors(self, positions: Float[Tensor, "n 3"]) -> Float[Tensor, "c j 3"]:
-        """From each centre to each atom and its images, in Å."""
-        if self.centres == "all":
-            centres = positions
-        elif self.centres == "origin":
-            centres = positions.new_zeros(1, 3)
-        else:
-            centres = positions[list(self.centres)]
-        images = positions
-        if self.cell is not None:
-            moves = self.shifts @ self.cell.to(positions)
-            images = (positions + moves[:, None]).flatten(0, 1)
-        return images - centres[:, None]
-
-    @cached_property
-    def shifts(self) -> Float[Tensor, "images 3"]:
-        """Lattice vectors, in units of the cell's, to all images that can be within reach.
-
-        Enough for atoms within one cell of each other along each lattice vector.
-        """
-        assert self.cell is not None
-        heights = 1 / torch.linalg.inv(self.cell).norm(dim=0)
-        steps = torch.ceil((self.r_cut + self.padding) / heights).long() + 1
-        axes = [torch.arange(-int(s), int(s) + 1, dtype=torch.float64) for s in steps]
-        return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-
-    def _repeated(self, weights: Tensor) -> Tensor:
-        if self.cell is None:
-            return weights
-        return weights.expand(len(self.shifts), -1, -1).flatten(0, 1)
-
     def local(
         self, vectors: Float[Tensor, "*batch 3"]
     ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch l r"]]:
         """Solid harmonics and radial functions of atoms at vectors from a centre."""
-        squares = vectors.square().sum(-1)
+        harmonics = spherical_harmonics(self.l_max, vectors, normalize=False)
+        return harmonics, self.radial(vectors.square().sum(-1))
+
+    def radial(
+        self,
+        squares: Float[Tensor, "*batch"],
+        *,
+        degrees: int | None = None,
+        slope: bool = False,
+    ) -> Float[Tensor, "*batch l r"]:
+        """Radial functions, without `r^l`, of squared distances in Å^2.
+
+        Args:
+            squares: of distances from a centre.
+            degrees: how many, from 0 on; None for all.
+            slope: their derivatives by the squared distance instead, the weighting held fixed.
+        """
+        alphas, betas = self.alphas[:degrees], self.betas[:degrees]
         eta = 1 / (2 * self.sigma**2)
-        total = self.alphas + eta
-        degree = torch.arange(self.l_max + 1, dtype=vectors.dtype)[:, None]
+        total = alphas + eta
+        degree = torch.arange(len(alphas), dtype=squares.dtype)[:, None]
         scale = (pi / total) ** 1.5 * (eta / total) ** degree / sqrt(4 * pi)
-        gaussians = scale * torch.exp(-self.alphas * eta / total * squares[..., None, None])
-        radial = torch.einsum("...lk,lnk->...ln", gaussians, self.betas)
+        if slope:
+            scale = -alphas * eta / total * scale
+        gaussians = scale * torch.exp(-alphas * eta / total * squares[..., None, None])
+        values = torch.einsum("...lk,lnk->...ln", gaussians, betas)
         # the root has no derivative at 0, where an atom is its own centre
         lengths = torch.where(squares > 0, squares, 1.0).sqrt() * (squares > 0)
         counted = self.weighting(lengths) * (lengths <= self.r_cut + self.padding)
-        harmonics = spherical_harmonics(self.l_max, vectors, normalize=False)
-        return harmonics, radial * counted[..., None, None]
+        return values * counted[..., None, None]
 
     def of(self, structure: Structure) -> Float[Tensor, "*shape"]:
-        """Values of a structure, with its own cell where it has one."""
-        if structure.get("cell") is not None and self.cell is None and structure.periodic:
-            raise GeomaeError("the structure is periodic: give the descriptor its cell")
-        return super().of(structure)
+        """Values of a structure, with its own cell if the lattice is open."""
+        if not self.lattice:
+            if structure.periodic and self.cell is None:
+                raise GeomaeError("the structure is periodic: the descriptor must be, too")
+            return super().of(structure)
+        if not structure.periodic:
+            raise GeomaeError("the descriptor is periodic: expected a structure with a cell")
+        cell = structure.cell[0].double()
+        fractions = structure.positions.double() @ torch.linalg.inv(cell)
+        rows = torch.cat([(fractions - fractions.floor()) @ cell, cell])
+        values = self.evaluate(self.weights(structure.numbers), rows)
+        return values.reshape(self.shape(structure.n_atoms))
+
+    def __call__(
+        self, numbers: Sequence[int] | np.ndarray | Tensor, positions: Tensor | np.ndarray
+    ) -> Float[Tensor, "*shape"]:
+        """As of every descriptor; where the lattice is open, `of` a structure is what to use."""
+        if self.lattice:
+            raise GeomaeError(
+                "positions alone don't tell the lattice: use descriptor.of(structure)"
+            )
+        return super().__call__(numbers, positions)
 
 
 def gto_basis(

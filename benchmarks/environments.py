@@ -1,0 +1,190 @@
+"""Which settings make an atom's environment invertible: neighbours, degree, radial functions.
+
+Run `python benchmarks/environments.py`, or with `--quick` for a few environments. Environments are
+those of QM9 molecules (EDM's test split) and, where $GEOMAE_DATA holds its files, of MP-20
+crystals, images included: all neighbours within a cutoff of an atom, that atom left out. The
+descriptor is the power spectrum and bispectrum about the atom, or its SOAP; elements are not
+given. An environment counts as inverted if the best solution has its elements and lies on it
+within 1e-3 Å RMSD, turned freely about the atom.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geomae.data import Structure, load_source
+from geomae.data.neighbours import neighbours
+from geomae.errors import GeomaeError
+from geomae.inversion import Descriptor, Soap, align, invert, structure_spectra
+
+EXACT = 1e-3
+"""RMSD in Å."""
+
+BINS = ((2, 6), (7, 11), (12, 16), (17, 22), (23, 32), (33, 45), (46, 60))
+"""Numbers of neighbours, from and to."""
+
+STARTS = 40
+"""Refined at most, of each environment."""
+
+
+@dataclass
+class Row:
+    """Success of one descriptor in one bin; time in processor seconds."""
+
+    kind: str
+    n_radial: int
+    lmax: int
+    bin: tuple[int, int]
+    environments: int
+    inverted: int
+    claimed_wrongly: int
+    median_seconds: float
+
+
+def main() -> None:
+    options = _options()
+    torch.set_num_threads(1)
+    pool = environments(options)
+    rows = []
+    for kind, n_radial, lmax in settings(options.quick):
+        if options.kind in (None, kind):
+            for span, members in zip(BINS, pool, strict=True):
+                if members:
+                    rows.append(measure(kind, n_radial, lmax, span, members, options))
+            if options.json:
+                listed = [asdict(row) for row in rows]
+                Path(options.json).write_text(json.dumps(listed, indent=1) + "\n")
+    if options.plot:
+        draw(rows, Path(options.plot))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-n", type=int, default=20, help="environments of each number of atoms")
+    parser.add_argument("--kind", choices=["spectra", "soap"], help="only this descriptor")
+    parser.add_argument("--data", default="qm9,mp20", help="data sets they are of")
+    parser.add_argument("--cutoff", type=float, default=5.0, help="in Å")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="two environments, few settings")
+    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--plot", help="file for the picture")
+    options = parser.parse_args()
+    options.n = 2 if options.quick else options.n
+    return options
+
+
+def settings(quick: bool) -> list[tuple[str, int, int]]:
+    """Descriptor, radial functions, degree."""
+    if quick:
+        return [("spectra", 16, 4)]
+    return [("spectra", n, lmax) for n in (8, 16, 32) for lmax in (2, 4, 6)] + [
+        ("soap", n, lmax) for n in (8, 12) for lmax in (4, 8)
+    ]
+
+
+def environments(options: argparse.Namespace) -> list[list[Structure]]:
+    """Drawn from the data sets by the seed, as many in each bin where there are so many."""
+    found = [[] for _ in BINS]
+    generator = np.random.default_rng(options.seed)
+    for name in options.data.split(","):
+        pool = load_source(name, split="test")
+        wanted = [len(part) + options.n for part in found]
+        for index in generator.permutation(len(pool))[: 40 * options.n].tolist():
+            structure = pool[index]
+            atom = int(generator.integers(structure.n_atoms))
+            made = environment(structure, atom, options.cutoff)
+            for k, (low, high) in enumerate(BINS):
+                if low <= made.n_atoms <= high and len(found[k]) < wanted[k]:
+                    found[k].append(made)
+    return found
+
+
+def environment(structure: Structure, atom: int, cutoff: float) -> Structure:
+    """Neighbours of an atom as displacements from it."""
+    cell = structure.get("cell")
+    pairs = neighbours(structure.positions, cutoff, cell=cell, pbc=structure.get("pbc"))
+    mine = pairs.edges[1] == atom
+    return Structure(structure.numbers[pairs.edges[0, mine]], pairs.vectors[mine])
+
+
+def described(kind: str, n_radial: int, lmax: int, members: Structure, cutoff: float) -> Descriptor:
+    """The descriptor, of the environment's own elements."""
+    elements = sorted(set(members.numbers.tolist()))
+    if kind == "soap":
+        return Soap(elements, cutoff, n_radial, lmax, 0.4, centres="origin")
+    return structure_spectra(
+        elements, n_radial=n_radial, lmax=lmax, cutoff=cutoff + 0.5, centre="origin"
+    )
+
+
+def measure(
+    kind: str,
+    n_radial: int,
+    lmax: int,
+    span: tuple[int, int],
+    members: Sequence[Structure],
+    options: argparse.Namespace,
+) -> Row:
+    """Invert every environment of a bin, and print the figures."""
+    good, wrong, seconds = 0, 0, []
+    for known in members:
+        descriptor = described(kind, n_radial, lmax, known, options.cutoff)
+        started = time.process_time()
+        try:
+            result = invert(
+                descriptor,
+                descriptor.of(known),
+                n_solutions=1,
+                n_starts=STARTS,
+                seed=options.seed,
+            )
+            solutions = result.solutions
+        except GeomaeError:
+            # neither algebra nor the vector tells how many atoms there are
+            solutions = []
+        seconds.append(time.process_time() - started)
+        right = bool(solutions) and is_right(known, solutions[0])
+        good += right
+        wrong += bool(solutions) and not right
+    row = Row(kind, n_radial, lmax, span, len(members), good, wrong, float(np.median(seconds)))
+    print(row, flush=True)
+    return row
+
+
+def is_right(known: Structure, found: Structure) -> bool:
+    """Whether it is the same environment."""
+    if sorted(known.numbers.tolist()) != sorted(found.numbers.tolist()):
+        return False
+    mirror = found.mirror != "told apart"
+    return align(known, found, mirror=mirror, centre="origin").rmsd < EXACT
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Success against the number of neighbours, a panel for each descriptor and degree."""
+    from matplotlib.figure import Figure
+
+    panels = sorted({(row.kind, row.lmax) for row in rows}, reverse=True)
+    figure = Figure(figsize=(3.2 * len(panels), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (kind, lmax) in zip(axes, panels, strict=True):
+        for n in sorted({r.n_radial for r in rows if (r.kind, r.lmax) == (kind, lmax)}):
+            own = [r for r in rows if (r.kind, r.lmax, r.n_radial) == (kind, lmax, n)]
+            middle = [sum(r.bin) / 2 for r in own]
+            ax.plot(middle, [100 * r.inverted / r.environments for r in own], "o-", label=f"{n}")
+        ax.set_title(f"{kind}, l ≤ {lmax}")
+        ax.set_xlabel("neighbours")
+        ax.set_ylim(-3, 103)
+        ax.legend(title="radial functions", frameon=False, fontsize=8)
+    axes[0].set_ylabel("inverted to 1e-3 Å, %")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

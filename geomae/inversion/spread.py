@@ -1,0 +1,23 @@
+"""Atoms at random, where nothing is known of them."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+ATOM_VOLUME = 9.0
+"""Å^3 an atom."""
+
+
+def ball(n: int, k: int, generator: torch.Generator) -> Float[Tensor, "k n 3"]:
+    """Points spread evenly in a ball that such a structure would fill, none upon another."""
+    radius = (3 * ATOM_VOLUME * n / (4 * torch.pi)) ** (1 / 3)
+    directions = torch.randn(k, n, 3, generator=generator, dtype=torch.float64)
+    directions = torch.nn.functional.normalize(directions, dim=2)
+    shares = torch.rand(k, n, 1, generator=generator, dtype=torch.float64)
+    points = radius * directions * shares ** (1 / 3)
+    for _ in range(10):
+        gaps = points[:, :, None] - points[:, None]
+        lengths = gaps.norm(dim=3, keepdim=True).clamp(min=1e-6)
+        push = (1.0 - lengths).clamp(min=0) * gaps / lengths / 2
+        points = points + push.sum(2)
+    return points
