@@ -2,6 +2,10 @@
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # other processes share the machine
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
