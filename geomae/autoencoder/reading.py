@@ -11,8 +11,8 @@ from torch import Tensor
 from geomae.autoencoder.counts import Alternative
 from geomae.autoencoder.decoder import Decoder, Drawing
 from geomae.autoencoder.encoder import Encoder
-from geomae.autoencoder.refinement import refine
-from geomae.pooling import Tree
+from geomae.autoencoder.refinement import Refined, refine
+from geomae.pooling.tree import Tree, same_groups
 
 CERTIFIED = {torch.float32: 1e-5, torch.float64: 1e-8}
 """Residuals below which a refined structure encodes to the latent, by the latent's precision."""
@@ -152,8 +152,9 @@ class _Reader:
         """
         tree, target = drawing.tree.to(torch.float64), latents.double()
         if self.refined:
-            positions = refine(self.encoder, self.rough, tree, target, rounds=ROUNDS).positions
-            residual, bound = self._fresh_residuals(tree, positions, latents), CERTIFIED
+            refined = refine(self.encoder, self.rough, tree, target, rounds=ROUNDS)
+            positions, bound = refined.positions, CERTIFIED
+            residual = self._fresh_residuals(tree, refined, latents)
         else:
             positions = tree.positions[0]
             residual = self._residuals(tree.with_atoms_at(positions), latents)
@@ -173,14 +174,14 @@ class _Reader:
         return told - drawing.formula(self.decoder.config.elements)
 
     def _fresh_residuals(
-        self, tree: Tree, positions: Tensor, latents: Tensor
+        self, tree: Tree, refined: Refined, latents: Tensor
     ) -> Float[Tensor, " structures"]:
         """Relative distances of encodings from scratch to latents; infinite without atoms.
 
-        A structure that is symmetric but for the rounding of its latent is also encoded as
-        symmetric.
+        Where atoms group as they were drawn that is what refinement has found. A structure that
+        is symmetric but for the rounding of its latent is also encoded as symmetric.
         """
-        n, batch = len(latents), tree.batch[0]
+        n, batch, positions = len(latents), tree.batch[0], refined.positions
         size = torch.bincount(batch, minlength=n)
         sound = torch.bincount(batch[torch.isfinite(positions).all(1)], minlength=n) == size
         residual = torch.full((n,), torch.inf, dtype=torch.float64, device=latents.device)
@@ -192,7 +193,13 @@ class _Reader:
             fresh = self.encoder.grow(
                 tree.numbers[own], positions[own], number[batch[own]], ridge=ridge
             )
-            residual[todo] = torch.minimum(residual[todo], self._residuals(fresh, latents[todo]))
+            ids = torch.nonzero(todo)[:, 0]
+            found = refined.residual[ids].clone()
+            strange = torch.nonzero(~same_groups(fresh, tree.select(ids)))[:, 0]
+            if len(strange):
+                latent = latents[ids[strange]]
+                found[strange] = self._residuals(fresh.select(strange), latent)
+            residual[ids] = torch.minimum(residual[ids], found)
         return residual
 
     def _residuals(self, tree: Tree, latents: Tensor) -> Float[Tensor, " structures"]:
