@@ -31,14 +31,19 @@ class Chord:
         atoms = torch.arange(jacobian.shape[1] // 3, device=batch.device)
         self.atoms = atoms < counts[:, None]
 
-    def __call__(self, error: Float[Tensor, "n values"]) -> Float[Tensor, "atoms 3"]:
-        """The step against errors, zero where the Jacobian gives none."""
+    def __call__(
+        self, error: Float[Tensor, "n values"]
+    ) -> tuple[Float[Tensor, "atoms 3"], Float[Tensor, " n"]]:
+        """The step against errors, zero where the Jacobian gives none, and what share of the
+        squared errors it should end.
+        """
         size = error.norm(dim=1).clamp(min=torch.finfo(error.dtype).tiny)
         unit = (error / size[:, None]).to(self.jacobian.dtype)
         gradient = (self.jacobian @ unit[..., None]).to(error.dtype) * size[:, None, None]
         step = -torch.cholesky_solve(gradient, self.factor)[..., 0]
         step = torch.where(self.solvable[:, None], step, 0.0)
-        return step.unflatten(1, (-1, 3))[self.atoms]
+        share = -(step * gradient[..., 0]).sum(1) / size**2
+        return step.unflatten(1, (-1, 3))[self.atoms], share
 
     def select(self, keep: Bool[Tensor, " n"]) -> "Chord":
         """The same for some of the structures."""

@@ -23,6 +23,10 @@ ROUGHLY_ARRIVED = 3e-6
 HELPED = 0.8
 """What a step must shrink the residual to, or the Jacobian has served its time."""
 
+NOTHING, SMALL = 1e-4, 1e-3
+"""Share of the squared error that is not worth a step, where the residual is small, as with
+latents in low precision."""
+
 ALIKE = 32
 """Structures, sorted by size, that are refined together."""
 
@@ -91,7 +95,7 @@ def refine(
                 moving[ids] = result.moving & ~hopeless
                 more = torch.where(result.stuck & exact, damping[ids] * 1e3, damping[ids])
                 damping[ids] = more.clamp(max=1)
-        exactly |= moving & ((residual > 1e-3) | (number > 0))
+        exactly |= moving & ((residual > SMALL) | (number > 0))
         if not bool(moving.any()):
             break
     return Refined(_centred(tree, positions).positions[0], residual)
@@ -132,10 +136,8 @@ def _round(
 ) -> _Round:
     """Steps with one Jacobian, the first of them in the precision of the encoder `first`."""
     low = next(first.parameters()).dtype
-    if exact:
-        jacobian = _exact_jacobian(first, tree)
-    else:
-        jacobian = near_jacobian(first, tree.to(low), ROUGH)
+    near = None if exact else near_jacobian(first, tree.to(low), ROUGH)
+    jacobian = _exact_jacobian(first, tree) if near is None else near
     descent = _Descent(tree, target, Chord(jacobian, damping, tree.batch[0]))
     before = descent.look(first)
     if low != target.dtype:
@@ -195,8 +197,10 @@ class _Descent:
         """
         part, moving = self, torch.arange(len(self.target), device=self.target.device)
         for _ in range(steps):
-            step = _centred_step(part.tree, part.mixing(part.positions, part.chord(part.error)))
+            step, share = part.chord(part.error)
+            step = _centred_step(part.tree, part.mixing(part.positions, step))
             here = longest(step, part.tree.batch[0], len(part.target)) <= near
+            here |= (share <= NOTHING) & (part.residual <= SMALL)
             moved = part.positions + step
             if blind:
                 own = here[part.tree.batch[0]]

@@ -59,9 +59,7 @@ class Transport(nn.Module):
             edges: (source, target).
             n_targets: number of targets; one without edges gets zeros.
         """
-        carried = self.convolution(
-            self.before(features), *self._filters(vectors), edges, n_targets
-        )
+        carried = self.convolution(self.before(features), *self._filters(vectors), edges, n_targets)
         return self.after(carried)
 
     def along(
