@@ -25,6 +25,7 @@ from geomae.data import Structure, load_source
 from geomae.metrics.reconstruction import compare
 from geomae.testing import random_orthogonal
 
+HEAD = "kind", "structures", "reconstructed", "exact", "certified", "RMSD / Å", "pairs apart"
 FORM = "{:26} {:>10} {:>14} {:>8} {:>10} {:>12} {:>12}"
 
 
@@ -149,7 +150,8 @@ def turned(model: Codec, structures: Sequence[Structure], refine: bool) -> Turne
     values = torch.tensor(errors)
     kind = "turned, refined" if refine else "turned, from the peaks"
     above = int((~(values <= 1e-4)).sum())
-    return Turned(kind, len(errors), above, float(values.nanmedian()), float(values.nan_to_num(nan=torch.inf).max()))  # fmt: skip
+    largest = float(values.nan_to_num(nan=torch.inf).max())
+    return Turned(kind, len(errors), above, float(values.nanmedian()), largest)
 
 
 def main() -> None:
@@ -166,17 +168,22 @@ def main() -> None:
     structures = load_source("qm9", split="test", n=max(20 * n, options.turned))
     kinds = {f"displaced by {d} Å": displaced(structures[:n], d) for d in (0.1, 0.2, 0.3)}
     pairs = {"conformers": conformers(structures, n), "enantiomers": enantiomers(structures, n)}
-    print(FORM.format("kind", "structures", "reconstructed", "exact", "certified", "RMSD / Å", "pairs apart"))  # fmt: skip
+    print(FORM.format(*HEAD))
     rows: list[Row | Turned] = []
     for kind, own in (kinds | pairs).items():
         row = measured(kind, model, own, pairs=kind in pairs)
         rows.append(row)
         apart = "-" if row.apart is None else f"{row.apart} of {len(own) // 2}"
-        print(FORM.format(kind, row.structures, row.reconstructed, row.exact, row.certified, f"{row.rmsd:.2g}", apart), flush=True)  # fmt: skip
+        counts = row.structures, row.reconstructed, row.exact, row.certified
+        print(FORM.format(kind, *counts, f"{row.rmsd:.2g}", apart), flush=True)
     for refine in (False, True):
         result = turned(model, structures[: options.turned], refine)
         rows.append(result)
-        print(f"{result.kind}: {result.above} of {result.structures} differ by more than 1e-4 Å, median {result.median:.2g}, largest {result.largest:.2g}", flush=True)  # fmt: skip
+        print(
+            f"{result.kind}: {result.above} of {result.structures} differ by more than 1e-4 Å; "
+            f"median {result.median:.2g} Å, largest {result.largest:.2g} Å",
+            flush=True,
+        )
     if options.json:
         content = {"model": options.model, "rows": [asdict(row) for row in rows]}
         Path(options.json).write_text(json.dumps(content, indent=1) + "\n")

@@ -22,6 +22,16 @@ from geomae.data import load_source
 from geomae.equivariant.harmonics import degrees
 from geomae.metrics.reconstruction import compare
 
+HEAD = (
+    "format",
+    "bits",
+    "molecules",
+    "reconstructed",
+    "exact",
+    "rounding",
+    "RMSD / Å",
+    "largest / Å",
+)
 FORM = "{:10} {:>8} {:>10} {:>14} {:>8} {:>12} {:>12} {:>12}"
 
 
@@ -77,7 +87,7 @@ def main() -> None:
         "bfloat16": (16, lambda array: array.bfloat16().float()),
         "8 bits": (8, eight_bits(reference)),
     }
-    print(FORM.format("format", "bits", "molecules", "reconstructed", "exact", "rounding", "RMSD / Å", "largest / Å"))  # fmt: skip
+    print(FORM.format(*HEAD))
     rows = []
     for name, (bits, rounded) in formats.items():
         array = rounded(latents.array)
@@ -97,7 +107,8 @@ def main() -> None:
         )
         rows.append(row)
         figures = [f"{v:.2g}" for v in (row.rounding, row.rmsd, row.largest)]
-        print(FORM.format(name, row.bits, row.molecules, row.reconstructed, row.exact, *figures), flush=True)  # fmt: skip
+        counts = row.bits, row.molecules, row.reconstructed, row.exact
+        print(FORM.format(name, *counts, *figures), flush=True)
     if options.json:
         content = {"model": options.model, "rows": [asdict(row) for row in rows]}
         Path(options.json).write_text(json.dumps(content, indent=1) + "\n")

@@ -71,6 +71,15 @@ class Sketch:
             torch.cat([self.points, points[None]]),
         )
 
+    def alone(self, number: int) -> "Sketch":
+        """A single atom at the latent's point."""
+        return Sketch(
+            self.numbers.new_tensor([number]),
+            self.positions.new_zeros(1, 3),
+            self.confidence.new_zeros(1),
+            self.points.new_zeros(1, self.points.shape[1]),
+        )
+
     def changed(self, atom: int, number: int) -> "Sketch":
         """One atom of another element."""
         numbers = self.numbers.clone()
@@ -154,6 +163,8 @@ class Mender:
 
     def _candidates(self, sketch: Sketch, suspects: list[Sketch]) -> Iterator[Sketch]:
         """One atom elsewhere, or one more, of any element; or one of another element."""
+        if not len(sketch.numbers):
+            yield from (sketch.alone(number) for number in self.elements)
         for start in (sketch, *suspects):
             for number in self.elements:
                 for place, host in zip(*self._places(start, number), strict=True):
@@ -168,6 +179,8 @@ class Mender:
         to any other. Where there is no heavy atom, hydrogen is the host.
         """
         positions, heavy = sketch.positions, sketch.numbers > 1
+        if not len(positions):
+            return positions, []
         hosts = torch.nonzero(heavy if bool(heavy.any()) else ~heavy)[:, 0]
         length = BOND[number == 1] if bool(heavy.any()) else min(BOND.values())
         directions = length * self.directions.to(positions)

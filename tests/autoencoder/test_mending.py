@@ -56,3 +56,13 @@ def test_only_the_formula_told_is_tried_where_there_is_one(small, ethanol):
         assert [int((edit.numbers == z).sum()) for z in ELEMENTS] == formula.tolist()
     nearest = (made[0].positions[-1] - sketch.positions[hydrogen]).norm()
     assert nearest < 0.6
+
+
+def test_a_single_atom_is_found_from_nothing(small):
+    tree = small.tree_of([from_ase("O")])
+    with torch.no_grad():
+        latent = small.encoder(tree)[0]
+    nothing = Sketch.of(tree, torch.ones(1), 0).without(0)
+    made = Mender(small.encoder, ELEMENTS, 29).edits(nothing, latent, None)
+    assert made[0].numbers.tolist() == [8]
+    assert made[0].residual < 1e-12
