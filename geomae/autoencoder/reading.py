@@ -28,6 +28,10 @@ RETRIES, SETTLED = 40, 4
 """Other readings that are drawn where the likeliest has no certificate, and how many of them are
 settled: those of the formula that the latent tells, and that encode closest to it."""
 
+HOPELESS, FEW = 0.8, 6
+"""Residual of a drawing that is not like the latent at all, and atoms of one that is edited all
+the same."""
+
 EDITS = 3
 """Atoms that are changed one by one at most, where nothing else gives a certificate."""
 
@@ -90,7 +94,7 @@ def read(
             break
         for i in doubtful:
             if i not in reader.closest:
-                reader.closest[i] = Sketch.of(drawing.tree, drawing.confidence, i)
+                reader.keep(i, drawing, i, latents[i])
         lacking = reader.lacking(drawing, latents)
         others = {i: drawing.doubts.alternatives(i, retries, lacking[i].tolist()) for i in doubtful}
         for i, reading in again(latents, others):
@@ -153,7 +157,7 @@ class _Reader:
         for i in others:
             own = [n for n, it in enumerate(owners) if it == i]
             if own:
-                self._keep(i, drawn, min(own, key=lambda n: close[n]), latents[i])
+                self.keep(i, drawn, min(own, key=lambda n: close[n]), latents[i])
             own = sorted(own, key=lambda n: (strange[n], close[n]))[:SETTLED]
             promising += sorted(n for n in own if math.isfinite(close[n]))
         best = torch.tensor(promising, dtype=torch.long, device=latents.device)
@@ -161,12 +165,22 @@ class _Reader:
         found = zip(owner[best].tolist(), settled, strict=True)
         return sorted(found, key=lambda item: -item[1].residual)
 
-    def _keep(self, i: int, drawn: Drawing, n: int, latent: Tensor) -> None:
+    def keep(self, i: int, drawing: Drawing, n: int, latent: Tensor) -> None:
         """Remember a drawing of a latent if it is the closest so far."""
-        both = [self.closest[i], Sketch.of(drawn.tree, drawn.confidence, n)]
-        both = self.mender.scored(both, latent)
-        if both:
-            self.closest[i] = min(both, key=lambda sketch: sketch.residual)
+        sketch = Sketch.of(drawing.tree, drawing.confidence, n)
+        sketch = next(iter(self.mender.scored([sketch], latent)), sketch)
+        if i not in self.closest or sketch.residual < self.closest[i].residual:
+            self.closest[i] = sketch
+
+    def mendable(self, others: Alternatives) -> list[int]:
+        """Latents whose closest drawing edits could bring to them."""
+        if not self.refined:
+            return []
+        return [
+            i
+            for i in others
+            if self.closest[i].residual < HOPELESS or len(self.closest[i].numbers) <= FEW
+        ]
 
     def again_mended(self, latents: Tensor, others: Alternatives) -> list[tuple[int, Reading]]:
         """The first drawings with one atom elsewhere, added, removed or of another element, if that
@@ -174,7 +188,7 @@ class _Reader:
         """
         told = self.decoder.formula_of(latents.to(self.precision))
         found = []
-        for i in others if self.refined else ():
+        for i in self.mendable(others):
             edits = self.mender.edits(self.closest[i], latents[i], told[i])
             found += [(i, reading) for reading in self._settle_sketches(edits, latents[i])]
         return found
@@ -184,7 +198,7 @@ class _Reader:
     ) -> list[tuple[int, Reading]]:
         """The closest drawings with several atoms changed one by one, as the residual tells."""
         found = []
-        for i in others if self.refined else ():
+        for i in self.mendable(others):
             sketch = self.closest[i]
             for _ in range(EDITS):
                 edits = self.mender.edits(sketch, latents[i], None)

@@ -2,14 +2,18 @@
 
 import torch
 
+from geomae.autoencoder.field import Field
 from geomae.autoencoder.peaks import Children, _at_centres
 
 CHILD = torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64)
 WIDTH = 0.35
 
 
-class Bump:
+class Bump(Field):
     """A field like those of training, with ripples and a plateau on top."""
+
+    def __init__(self):
+        super().__init__(1, 0, hidden=1, n_radial=2, radius=2.0, softening=0.1, kinds=1)
 
     def on_points(self, coefficients, places):
         shift = places - CHILD
