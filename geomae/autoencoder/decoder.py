@@ -141,7 +141,6 @@ class Decoder(nn.Module):
         latents: Float[Tensor, "n m c"],
         readings: Sequence[Alternative] | None = None,
         fineness: int = 1,
-        centred: bool = True,
     ) -> Drawing:
         """Draw the structures of latents, around the origin.
 
@@ -149,7 +148,6 @@ class Decoder(nn.Module):
             latents: about their points.
             readings: one for each latent: what to read differently from the most likely.
             fineness: of the grids where the search for peaks starts.
-            centred: put children at the centres of bumps instead of at their peaks; see `propose`.
         """
         n = latents.shape[0]
         positions = [latents.new_zeros(n, 3)]
@@ -160,8 +158,7 @@ class Decoder(nn.Module):
             states = unpooling.blocks(features[-1])
             counts, doubt = read_counts(unpooling.counter(states), batch[-1], depth, readings)
             doubts.append(doubt)
-            level = unpooling.level
-            peaks = propose(unpooling.field, states, counts, level, fineness, centred)
+            peaks = propose(unpooling.field, states, counts, unpooling.level, fineness)
             own = torch.arange(len(peaks.owner), device=latents.device)
             edges = torch.stack([peaks.owner, own])
             positions.append(positions[-1][peaks.owner] + peaks.positions)

@@ -1,6 +1,6 @@
 """Where the children are: the peaks of a field, found around many parents at once."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from geomae.autoencoder.config import LevelConfig
 from geomae.autoencoder.field import Field
 from geomae.autoencoder.jets import log_sigmoid
-from geomae.equivariant import Constant, sphere_quadrature
+from geomae.equivariant import Constant
 from geomae.sphere.ascent import Maxima, climb, merge_maxima
 
 SPARE_SEEDS = 2
@@ -27,9 +27,6 @@ CLEAR = 0.6
 
 FINEST = 4
 """How much finer than a level's spacing the grid may become where clear peaks are missing."""
-
-CENTRING = 30
-"""Steps from a peak to the centre of its bump at most."""
 
 JET_ROWS = 128
 """Places whose derivatives are evaluated together: few enough to stay in a core's cache."""
@@ -59,7 +56,6 @@ def propose(
     counts: Int[Tensor, "n kinds"],
     level: LevelConfig,
     fineness: int = 1,
-    centred: bool = True,
 ) -> Children:
     """The `counts` highest peaks of each kind in the field around each parent.
 
@@ -72,18 +68,15 @@ def propose(
     Args:
         field, features, counts, level: of the parents.
         fineness: of the grid; 1 gives it the level's spacing.
-        centred: go on from each peak to the centre of its bump. A bump's top is nearly flat and can
-            have several peaks; its centre is one, and closer to the child. Without, children
-            of a symmetric field are as symmetric as the precision allows.
     """
-    children = _search(field, features, counts, level, fineness, centred)
+    children = _search(field, features, counts, level, fineness)
     clear = children.confidence >= CLEAR
     found = torch.bincount(children.owner[clear], minlength=len(counts))
     missing = found < counts.sum(1)
     short = torch.nonzero(missing)[:, 0]
     if not len(short) or fineness >= FINEST:
         return children
-    again = propose(field, features[short], counts[short], level, 2 * fineness, centred)
+    again = propose(field, features[short], counts[short], level, 2 * fineness)
     kept = ~missing[children.owner]
     parts = [
         torch.cat([old[kept], new])
@@ -99,12 +92,7 @@ def propose(
 
 
 def _search(
-    field: Field,
-    features: Tensor,
-    counts: Tensor,
-    level: LevelConfig,
-    fineness: int,
-    centred: bool,
+    field: Field, features: Tensor, counts: Tensor, level: LevelConfig, fineness: int
 ) -> Children:
     """The peaks that one grid's seeds lead to."""
     coefficients = field.prepare(features)
@@ -127,38 +115,7 @@ def _search(
         radius=level.radius + level.spacing,
         chunk=JET_ROWS,
     )
-    maxima = merge_maxima(ends, tolerance=level.width / 4)
-    children = _highest(maxima, counts, field.kinds)
-    return _at_centres(field, coefficients, children, level.width) if centred else children
-
-
-def _at_centres(
-    field: Field, coefficients: Float[Tensor, "n m h"], children: Children, width: float
-) -> Children:
-    """Children at the centres of their bumps instead of at the peaks.
-
-    About a centre, the logarithm of the probability has no part of degree one on the sphere as
-    wide as the bump. For the bumps of the training each step ends there at once; for others it
-    comes about ten times closer. Where it leads away from the peak, the child stays.
-    """
-    directions, weights = (table.to(coefficients) for table in sphere_quadrature(7))
-    weighed = 3 * width * (weights / weights.sum())[:, None] * directions
-    tolerance = torch.finfo(coefficients.dtype).eps ** 0.8
-    places, moving = children.positions.clone(), torch.arange(len(children.owner))
-    moving = moving.to(places.device)
-    for _ in range(CENTRING):
-        if not len(moving):
-            break
-        around = places[moving][:, None] + width * directions
-        logits = field.on_points(coefficients[children.owner[moving]], around)
-        kind = children.kind[moving, None, None].expand(-1, len(directions), 1)
-        step = nn.functional.logsigmoid(logits.gather(2, kind)[..., 0]) @ weighed
-        places[moving] += step
-        away = (places[moving] - children.positions[moving]).norm(dim=1) > width / 2
-        places[moving[away]] = children.positions[moving[away]]
-        moving = moving[(step.norm(dim=1) > tolerance) & ~away]
-    places[moving] = children.positions[moving]
-    return replace(children, positions=places)
+    return _highest(merge_maxima(ends, tolerance=level.width / 4), counts, field.kinds)
 
 
 def _grid_maxima(

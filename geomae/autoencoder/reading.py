@@ -112,7 +112,6 @@ def draw(
     latents: Tensor,
     readings: list[Alternative] | None = None,
     fineness: int = 1,
-    centred: bool = True,
 ) -> Drawing:
     """Drawings of any number of latents, in the decoder's precision; see `Decoder`."""
     latents = latents.to(next(decoder.parameters()).dtype)
@@ -120,7 +119,7 @@ def draw(
     for start in range(0, len(latents), DRAWN_TOGETHER):
         rows = slice(start, start + DRAWN_TOGETHER)
         own = None if readings is None else readings[rows]
-        parts.append(decoder(latents[rows], own, fineness, centred))
+        parts.append(decoder(latents[rows], own, fineness))
     return Drawing.join(parts)
 
 
@@ -136,13 +135,13 @@ class _Reader:
         self.closest: dict[int, Sketch] = {}
 
     def again_carefully(self, latents: Tensor, others: Alternatives) -> list[tuple[int, Reading]]:
-        """The same readings drawn in float64, from finer grids, at the peaks.
+        """The same readings drawn in float64, from finer grids.
 
         A symmetric latent then gives a structure whose symmetry is exact far beyond float32, and
         refinement keeps to it.
         """
         doubtful = latents[list(others)]
-        again = draw(deepcopy(self.decoder).double(), doubtful, fineness=2, centred=False)
+        again = draw(deepcopy(self.decoder).double(), doubtful, fineness=2)
         return list(zip(others, self.settle(again, doubtful), strict=True))
 
     def again_otherwise(self, latents: Tensor, others: Alternatives) -> list[tuple[int, Reading]]:
