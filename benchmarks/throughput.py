@@ -26,6 +26,7 @@ import torch
 import geomae
 from geomae.autoencoder import Latents
 from geomae.data import Structure, load_source, to_ase
+from geomae.memory import keep_memory
 
 Job = Callable[[], int]
 """Does a piece of work, and returns the number of molecules."""
@@ -186,6 +187,7 @@ _jobs: dict[str, Job] = {}
 
 
 def _start() -> None:
+    keep_memory()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
 

@@ -31,7 +31,12 @@ class AtomEmbedding(nn.Module):
 
     def forward(self, tree: Tree) -> Float[Tensor, "atoms m c"]:
         element = self.index[tree.numbers]
-        densities = self.densities(tree, element)
+        return self.embed(self.densities(tree, element), element)
+
+    def embed(
+        self, densities: Float[Tensor, "atoms m channels"], element: Int[Tensor, " atoms"]
+    ) -> Float[Tensor, "atoms m c"]:
+        """Features from densities and the atoms' own elements."""
         features = self.mix(densities) * self.scale[element][:, None]
         scalars = features[:, :1] + self.shift[element][:, None]
         return torch.cat([scalars, features[:, 1:]], 1)

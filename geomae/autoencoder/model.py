@@ -10,7 +10,7 @@ from geomae.autoencoder.config import AutoencoderConfig
 from geomae.autoencoder.decoder import Decoder, Drawing
 from geomae.autoencoder.encoder import Encoder
 from geomae.autoencoder.latents import Latents
-from geomae.autoencoder.reading import Reading, read
+from geomae.autoencoder.reading import RETRIES, Reading, read
 from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
 from geomae.errors import StructureError, UnsupportedStructureError
@@ -110,6 +110,7 @@ class Autoencoder(PointAutoencoder):
         latents: Latents,
         *,
         refine: bool = True,
+        retries: int = RETRIES,
         batch_size: int = 256,
         progress: bool = False,
     ) -> list[Structure]:
@@ -122,6 +123,8 @@ class Autoencoder(PointAutoencoder):
         Args:
             latents: to decode.
             refine: end with Gauss-Newton on the distance between encoding and latent.
+            retries: other readings that are tried, and edits, where there is no certificate; each
+                such latent takes seconds. 0 for latents that no structure has.
             batch_size: latents at a time.
             progress: show a bar.
         """
@@ -132,7 +135,9 @@ class Autoencoder(PointAutoencoder):
         for ids in chunks(range(len(latents)), batch_size, "decoding" if progress else None):
             part = latents[ids]
             for reading, centre in zip(
-                read(self.decoder, exact, part.array, refined=refine), part.centres, strict=True
+                read(self.decoder, exact, part.array, refined=refine, retries=retries),
+                part.centres,
+                strict=True,
             ):
                 decoded.append(_structure(reading, centre))
         return decoded

@@ -1,29 +1,37 @@
 """Sharpening a drawing until its own encoding is the latent that it was drawn from."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from geomae.autoencoder.chord import Chord, Mixing, longest
 from geomae.autoencoder.encoder import Encoder
+from geomae.autoencoder.jacobian import difference_jacobian, near_jacobian
 from geomae.pooling.tree import Tree
 
 ROUGH, FINE = 4e-3, 1e-8
 """Finite differences in Å: far above rounding in the lower and the higher precision."""
 
-ARRIVED = 1e-9
+ARRIVED = 5e-8
 """Longest step in Å of an atom after which a structure is at its place."""
 
-ROUGHLY_ARRIVED = 1e-5
+ROUGHLY_ARRIVED = 3e-6
 """The same for the steps taken in the lower precision."""
 
-ALIKE = 64
+HELPED = 0.8
+"""What a step must shrink the residual to, or the Jacobian has served its time."""
+
+NOTHING, SMALL = 1e-4, 1e-3
+"""Share of the squared error that is not worth a step, where the residual is small, as with
+latents in low precision."""
+
+ALIKE = 32
 """Structures, sorted by size, that are refined together."""
 
 ENCODED_TOGETHER = 64
-"""Copies of structures that are encoded together for a Jacobian."""
+"""Copies of structures that are encoded together for an exact Jacobian."""
 
 
 @dataclass(frozen=True)
@@ -47,48 +55,58 @@ def refine(
     latents: Float[Tensor, "n m c"],
     *,
     rounds: int,
-    steps: int = 12,
+    steps: int = 14,
 ) -> Refined:
     """Gauss-Newton on |E(X) - z|^2 with the memberships of the drawn tree held fixed.
 
-    With the memberships fixed the encoding is smooth in the positions. One Jacobian, by finite
-    differences in the lower precision, serves several steps (a chord iteration: it converges
-    linearly, with a rate as small as the error of the start, to the precision of the residual,
-    not of the Jacobian). Where steps stop helping it is renewed in the higher precision, with finer
-    differences, and with more damping where it did not help at all: highly symmetric structures
+    With the memberships fixed the encoding is smooth in the positions. One Jacobian serves several
+    steps (a chord iteration: it converges linearly, with a rate as small as the error of the
+    Jacobian, to the precision of the residual). The first is `near_jacobian` in the lower
+    precision, which costs little and is close enough for almost all. Where its steps stop helping
+    it is renewed, or, if they did not help much, replaced by finite differences in the higher
+    precision, with more damping where steps did not help at all: highly symmetric structures
     need that, because features that vanish by symmetry grow steeply beside it. Structures
     that neither helps are given up.
 
     Args:
         encoder: in the precision of the result.
-        rough: the same in the precision of the Jacobians.
+        rough: the same in the precision of the first Jacobians and steps.
         tree: as drawn; its memberships stay.
         latents: target.
         rounds: Jacobians at most.
         steps: steps with each at most.
     """
+    tree = _centred(tree, tree.positions[0])
     target = latents.to(tree.positions[0].dtype).flatten(1)
     sizes = torch.bincount(tree.batch[0], minlength=len(latents))
     positions = tree.positions[0].clone()
     residual = positions.new_ones(len(latents))
     damping = torch.full_like(residual, 1e-6)
-    moving = sizes > 0
+    moving, exactly = sizes > 0, torch.zeros_like(sizes, dtype=torch.bool)
     for number in range(rounds):
-        todo = torch.nonzero(moving)[:, 0]
-        if not len(todo):
+        for exact in (False, True):
+            for ids in _alike(moving & (exactly == exact), sizes):
+                own = torch.isin(tree.batch[0], ids)
+                part = tree.select(ids).with_atoms_at(positions[own])
+                first = encoder if exact else rough
+                result = _round(encoder, first, part, target[ids], damping[ids], steps, exact)
+                positions[own], residual[ids] = result.positions, result.residual
+                hopeless = result.stuck & (result.residual > 0.3) & exact
+                moving[ids] = result.moving & ~hopeless
+                more = torch.where(result.stuck & exact, damping[ids] * 1e3, damping[ids])
+                damping[ids] = more.clamp(max=1)
+        exactly |= moving & ((residual > SMALL) | (number > 0))
+        if not bool(moving.any()):
             break
-        for ids in todo[torch.argsort(sizes[todo], stable=True)].split(ALIKE):
-            ids = torch.sort(ids).values
-            own = torch.isin(tree.batch[0], ids)
-            part = tree.select(ids).with_atoms_at(positions[own])
-            source = (encoder, FINE) if number else (rough, ROUGH)
-            result = _round(encoder, *source, part, target[ids], damping[ids], steps)
-            positions[own], residual[ids] = result.positions, result.residual
-            hopeless = result.stuck & (result.residual > 0.3) & (number > 0)
-            moving[ids] = result.moving & ~hopeless
-            damping[ids] = torch.where(result.stuck, damping[ids] * 1e3, damping[ids]).clamp(max=1)
-    centre = tree.with_atoms_at(positions).positions[-1]
-    return Refined(positions - centre[tree.batch[0]], residual)
+    return Refined(_centred(tree, positions).positions[0], residual)
+
+
+def _alike(todo: Tensor, sizes: Tensor) -> list[Tensor]:
+    """Numbers of the structures to do, in ascending batches of about the same size."""
+    ids = torch.nonzero(todo)[:, 0]
+    if not len(ids):
+        return []
+    return [own.sort().values for own in ids[sizes[ids].argsort(stable=True)].split(ALIKE)]
 
 
 @dataclass(frozen=True)
@@ -109,187 +127,139 @@ class _Round:
 
 def _round(
     encoder: Encoder,
-    differentiated: Encoder,
-    displacement: float,
+    first: Encoder,
     tree: Tree,
     target: Tensor,
     damping: Tensor,
     steps: int,
+    exact: bool,
 ) -> _Round:
-    """Steps with one Jacobian, for structures of about the same size.
+    """Steps with one Jacobian, the first of them in the precision of the encoder `first`."""
+    low = next(first.parameters()).dtype
+    near = None if exact else near_jacobian(first, tree.to(low), ROUGH)
+    jacobian = _exact_jacobian(first, tree) if near is None else near
+    descent = _Descent(tree, target, Chord(jacobian, damping, tree.batch[0]))
+    before = descent.look(first)
+    if low != target.dtype:
+        descent.run(first, ROUGHLY_ARRIVED, steps, blind=True)
+        descent.look(encoder)
+    descent.run(encoder, ARRIVED, steps, blind=False)
+    stuck = descent.residual > 0.5 * before
+    return _Round(descent.positions, descent.residual, stuck, ~descent.arrived)
 
-    The first steps are taken in the precision of the Jacobian.
-    """
-    batch, low = tree.batch[0], next(differentiated.parameters()).dtype
-    positions = tree.positions[0]
-    together = max(1, ENCODED_TOGETHER // len(target))
+
+def _exact_jacobian(encoder: Encoder, tree: Tree) -> Tensor:
+    """All derivatives, by finite differences of many copies together."""
+    together = max(1, ENCODED_TOGETHER // tree.n_structures)
     copies = Tree.join([tree] * together)
 
     def encode(positions: Tensor) -> Tensor:
-        return encoder(tree.with_atoms_at(positions)).flatten(1)
+        return encoder(copies.with_atoms_at(positions)).flatten(1)
 
-    def encode_roughly(positions: Tensor) -> Tensor:
-        return differentiated(tree.with_atoms_at(positions.to(low))).flatten(1)
-
-    def encode_copies(positions: Tensor) -> Tensor:
-        return differentiated(copies.with_atoms_at(positions.to(low))).flatten(1)
-
-    jacobian = difference_jacobian(encode_copies, positions, batch, displacement, together)
-    descent = _Descent(_normal_solver(jacobian, damping, batch), batch, target)
-    before = descent.residual(encode(positions) - target)
-    if low != target.dtype:
-        positions, _, _ = descent(encode_roughly, positions, ROUGHLY_ARRIVED, steps)
-    positions, residual, moving = descent(encode, positions, ARRIVED, steps)
-    return _Round(positions, residual, residual > 0.5 * before, moving & (residual > 1e-6))
+    return difference_jacobian(encode, tree.positions[0], tree.batch[0], FINE, together)
 
 
 class _Descent:
-    """Steps with a fixed Jacobian.
+    """Steps of structures with a fixed Jacobian.
 
     Args:
-        solve: the step that a fixed Jacobian gives for an error.
-        batch: structure of each atom.
+        tree: where they start, centred.
         target: latents.
+        chord: the steps that the Jacobian gives for errors.
     """
 
-    def __init__(self, solve: Callable[[Tensor], Tensor], batch: Tensor, target: Tensor):
-        self.solve, self.batch, self.target = solve, batch, target
+    def __init__(self, tree: Tree, target: Tensor, chord: Chord):
+        self.tree, self.target, self.chord = tree, target, chord
+        self.mixing = Mixing(tree.batch[0], len(target))
+        self.positions, self.error = tree.positions[0].clone(), torch.zeros_like(target)
         self.size = target.norm(dim=1).clamp(min=torch.finfo(target.dtype).tiny)
+        self.residual = torch.full_like(self.size, torch.inf)
+        self.arrived = torch.zeros_like(self.size, dtype=torch.bool)
 
-    def residual(self, error: Float[Tensor, "n values"]) -> Float[Tensor, " n"]:
-        """Relative length of errors."""
-        return error.norm(dim=1) / self.size
+    def look(self, encoder: Encoder) -> Float[Tensor, " n"]:
+        """Errors and residuals where the structures are, by an encoder; the residuals."""
+        self.error = self._encode(encoder, self.tree, self.positions) - self.target
+        self.residual = self.error.norm(dim=1) / self.size
+        self.arrived = torch.zeros_like(self.arrived)
+        return self.residual
 
-    def __call__(
-        self, encode: Callable[[Tensor], Tensor], positions: Tensor, arrived: float, steps: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions and residuals reached, and what still moves.
+    def run(self, encoder: Encoder, near: float, steps: int, *, blind: bool) -> None:
+        """Steps until structures arrive, or steps no longer help.
+
+        Only those that still move are encoded. The iteration restarts where it was taken up, but
+        what was learned of the Jacobian's faults is kept.
 
         Args:
-            encode: latents of positions.
-            positions: start.
-            arrived: longest step of an atom, in Å, of a structure that is at its place.
+            encoder: of the positions.
+            near: step in Å of a structure that is at its place.
             steps: at most.
+            blind: take that last step, too, without another look.
         """
-        batch, mix = self.batch, _Mixing(self.batch, len(self.target))
-        error = encode(positions) - self.target
-        residual = self.residual(error)
-        moving = torch.ones_like(residual, dtype=torch.bool)
+        part, moving = self, torch.arange(len(self.target), device=self.target.device)
         for _ in range(steps):
-            step = mix(positions, self.solve(error))
-            moved = positions + torch.where(moving[batch][:, None], step, 0.0)
-            new_error = encode(moved) - self.target
-            new = self.residual(new_error)
-            better = (new < residual) & moving
-            helped = better & (new < 0.7 * residual)
-            positions = torch.where(better[batch][:, None], moved, positions)
-            error = torch.where(better[:, None], new_error, error)
-            residual = torch.where(better, new, residual)
-            moving = moving & (_longest(step, batch, len(residual)) > arrived)
-            if not bool((moving & helped).any()):
-                break
-        return positions, residual, moving
+            step, share = part.chord(part.error)
+            step = _centred_step(part.tree, part.mixing(part.positions, step))
+            here = longest(step, part.tree.batch[0], len(part.target)) <= near
+            here |= (share <= NOTHING) & (part.residual <= SMALL)
+            moved = part.positions + step
+            if blind:
+                own = here[part.tree.batch[0]]
+                part.positions[own] = moved[own]
+            if part is not self:
+                self._take(part, moving)
+            self.arrived[moving[here]] = True
+            part, moving, moved = part.kept(~here, moving, moved)
+            if not len(moving):
+                return
+            helped = part.try_(encoder, moved)
+            if part is not self:
+                self._take(part, moving)
+            part, moving, _ = part.kept(helped, moving, part.positions)
+            if not len(moving):
+                return
+
+    def try_(self, encoder: Encoder, moved: Tensor) -> Tensor:
+        """Goes where it is better; returns which it helped enough to go on."""
+        error = self._encode(encoder, self.tree, moved) - self.target
+        residual = error.norm(dim=1) / self.size
+        better = residual < self.residual
+        helped = residual < HELPED * self.residual
+        own = better[self.tree.batch[0]]
+        self.positions[own] = moved[own]
+        self.error[better], self.residual[better] = error[better], residual[better]
+        return helped
+
+    def kept(
+        self, keep: Tensor, numbers: Tensor, moved: Tensor
+    ) -> tuple["_Descent", Tensor, Tensor]:
+        """The descent of some of the structures alone, their numbers, their part of `moved`."""
+        if bool(keep.all()):
+            return self, numbers, moved
+        ids, own = torch.nonzero(keep)[:, 0], keep[self.tree.batch[0]]
+        part = _Descent(self.tree.select(ids), self.target[ids], self.chord.select(keep))
+        part.mixing = self.mixing.select(keep)
+        part.positions, part.error = self.positions[own], self.error[ids]
+        part.residual = self.residual[ids]
+        return part, numbers[ids], moved[own]
+
+    def _take(self, part: "_Descent", numbers: Tensor) -> None:
+        """What a part has reached."""
+        own = torch.isin(self.tree.batch[0], numbers)
+        self.positions[own], self.error[numbers] = part.positions, part.error
+        self.residual[numbers] = part.residual
+
+    @staticmethod
+    def _encode(encoder: Encoder, tree: Tree, positions: Tensor) -> Tensor:
+        low = next(encoder.parameters()).dtype
+        return encoder(tree.with_atoms_at(positions.to(low))).flatten(1).to(positions.dtype)
 
 
-class _Mixing:
-    """Anderson's acceleration (1965) of the steps of a fixed Jacobian, structure by structure.
-
-    The last steps and how they changed tell how far the next one falls short.
-
-    Args:
-        batch: structure of each atom.
-        n: structures.
-        memory: changes remembered.
-    """
-
-    def __init__(self, batch: Tensor, n: int, memory: int = 4):
-        self.batch, self.n, self.memory = batch, n, memory
-        self.last: tuple[Tensor, Tensor] | None = None
-        self.moves: list[Tensor] = []
-        self.changes: list[Tensor] = []
-
-    def __call__(
-        self, positions: Float[Tensor, "atoms 3"], step: Float[Tensor, "atoms 3"]
-    ) -> Float[Tensor, "atoms 3"]:
-        """The step to take instead of the plain one at these positions."""
-        if self.last is not None:
-            self.moves = [*self.moves, positions - self.last[0]][-self.memory :]
-            self.changes = [*self.changes, step - self.last[1]][-self.memory :]
-        self.last = positions, step
-        if not self.moves:
-            return step
-        changes, moves = torch.stack(self.changes, 2), torch.stack(self.moves, 2)
-        gram = self._sum(changes[..., None] * changes[..., None, :])
-        size = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=torch.finfo(gram.dtype).tiny)
-        ridge = 1e-10 * size[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype).to(gram)
-        right = self._sum(changes * step[..., None])
-        share = torch.linalg.solve(gram + ridge, right[..., None])[..., 0]
-        return step - ((moves + changes) * share[self.batch][:, None]).sum(2)
-
-    def _sum(self, values: Tensor) -> Tensor:
-        """Over the coordinates of each structure's atoms."""
-        total = values.new_zeros(self.n, *values.shape[2:])
-        return total.index_add(0, self.batch, values.sum(1))
+def _centred(tree: Tree, positions: Tensor) -> Tree:
+    """The tree with its last points at the origin."""
+    centre = tree.with_atoms_at(positions).positions[-1]
+    return tree.with_atoms_at(positions - centre[tree.batch[0]])
 
 
-def difference_jacobian(
-    encode: Callable[[Tensor], Tensor],
-    positions: Float[Tensor, "atoms 3"],
-    batch: Int[Tensor, " atoms"],
-    displacement: float,
-    together: int = 1,
-) -> Float[Tensor, "n coordinates values"]:
-    """Derivatives of every structure's encoding by its coordinates, by finite differences in Å.
-
-    Structures don't see each other, so one of them is moved along one coordinate in each pass; rows
-    beyond a structure's own coordinates are zero.
-
-    Args:
-        encode: of the positions of `together` copies of all structures in a row.
-        positions: of the atoms.
-        batch: structure of each atom.
-        displacement: of a coordinate, in Å.
-        together: coordinates moved in one pass, each in its own copy.
-    """
-    counts = torch.bincount(batch)
-    starts = torch.cumsum(counts, 0) - counts
-    slot = 3 * (torch.arange(len(batch), device=batch.device) - starts[batch])
-    coordinate = slot[:, None] + torch.arange(3, device=batch.device)
-    n_coordinates = 3 * int(counts.max())
-    passes = []
-    for start in range(-1, n_coordinates, together):
-        index = torch.arange(start, start + together, device=batch.device)[:, None, None]
-        moved = positions + displacement * (coordinate == index)
-        passes.append(encode(moved.flatten(0, 1)).unflatten(0, (together, -1)))
-    encoded = torch.cat(passes)
-    return ((encoded[1 : n_coordinates + 1] - encoded[0]) / displacement).transpose(0, 1)
-
-
-def _normal_solver(
-    jacobian: Float[Tensor, "n coordinates values"],
-    damping: Float[Tensor, " n"],
-    batch: Int[Tensor, " atoms"],
-) -> Callable[[Float[Tensor, "n values"]], Float[Tensor, "atoms 3"]]:
-    """Damped Gauss-Newton steps of every atom from errors, by one factorisation."""
-    jacobian = jacobian.to(damping.dtype)
-    normal = jacobian @ jacobian.transpose(1, 2)
-    diagonal = normal.diagonal(dim1=1, dim2=2)
-    mean = diagonal.sum(1) / (diagonal > 0).sum(1).clamp(min=1)
-    ridge = (damping * mean)[:, None] + torch.where(diagonal > 0, 0.0, 1.0)
-    factor, failed = torch.linalg.cholesky_ex(normal + torch.diag_embed(ridge))
-    solvable = (failed == 0) & torch.isfinite(jacobian).all((1, 2))
-    counts = torch.bincount(batch, minlength=len(jacobian))
-    atoms = torch.arange(jacobian.shape[1] // 3, device=batch.device) < counts[:, None]
-
-    def solve(error: Tensor) -> Tensor:
-        gradient = jacobian @ error[..., None]
-        step = -torch.cholesky_solve(gradient, factor)[..., 0]
-        step = torch.where(solvable[:, None], step, 0.0)
-        return step.unflatten(1, (-1, 3))[atoms]
-
-    return solve
-
-
-def _longest(step: Float[Tensor, "atoms 3"], batch: Tensor, n: int) -> Float[Tensor, " n"]:
-    """Length of the longest step of an atom of each structure."""
-    return step.new_zeros(n).scatter_reduce(0, batch, step.norm(dim=1), "amax")
+def _centred_step(tree: Tree, step: Tensor) -> Tensor:
+    """A step that leaves the last points where they are."""
+    return step - tree.with_atoms_at(step).positions[-1][tree.batch[0]]

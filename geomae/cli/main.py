@@ -14,6 +14,7 @@ from geomae.cli.listing import data, models
 from geomae.cli.symmetry import symmetry
 from geomae.cli.training import train
 from geomae.errors import GeomaeError
+from geomae.memory import keep_memory
 
 app = typer.Typer(
     help="Molecules and crystals to one equivariant latent at a single point, and back.",
@@ -24,10 +25,11 @@ app = typer.Typer(
 
 
 def told(command: Callable) -> Callable:
-    """The command, with errors of input as one line and exit status 2."""
+    """The command in a process that keeps memory, errors of input as one line and exit status 2."""
 
     @wraps(command)
     def wrapped(*args: object, **kwargs: object) -> None:
+        keep_memory()
         try:
             command(*args, **kwargs)
         except GeomaeError as error:

@@ -25,3 +25,7 @@ class Constant:
         if key not in self._cast:
             self._cast[key] = self.values.to(device=like.device, dtype=dtype)
         return self._cast[key]
+
+    def __deepcopy__(self, _: dict) -> "Constant":
+        """Itself: copies of a module share what never changes."""
+        return self

@@ -1,5 +1,8 @@
 """Features carried along edges, from points of one level to those of another."""
 
+from collections.abc import Iterator
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -56,9 +59,58 @@ class Transport(nn.Module):
             edges: (source, target).
             n_targets: number of targets; one without edges gets zeros.
         """
+        carried = self.convolution(self.before(features), *self._filters(vectors), edges, n_targets)
+        return self.after(carried)
+
+    def along(
+        self,
+        features: Float[Tensor, "n m_in c_in"],
+        vectors: Float[Tensor, "edges 3"],
+        edge: Int[Tensor, " n"],
+    ) -> Float[Tensor, "n m_out c_out"]:
+        """What each of many features becomes along its edge; linear: without the bias.
+
+        Args:
+            features: to carry.
+            vectors: from target to source along each edge, in Å.
+            edge: of each feature; many share one.
+        """
+        matrices = self.convolution.matrices(*self._filters(vectors))
+        groups = matrices.shape[1]
+        split = self.before(features).unflatten(2, (groups, -1))
+        carried = split.new_empty(len(features), groups, matrices.shape[2], split.shape[3])
+        for edges, rows in rows_alike(edge, len(vectors)):
+            parts = split[rows.clamp(min=0)].permute(0, 3, 2, 1, 4)
+            made = torch.matmul(matrices[edges], parts.flatten(3))
+            made = made.unflatten(3, parts.shape[3:]).permute(0, 3, 1, 2, 4)
+            carried[rows[rows >= 0]] = made[rows >= 0]
+        mixed = self.after(carried.transpose(1, 2).flatten(2))
+        return mixed if self.after.bias is None else mixed - _shift(self.after, mixed)
+
+    def _filters(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Harmonics of softened directions, and the groups' radial functions."""
         directions, lengths = soften(vectors, self.softening)
         harmonics = spherical_harmonics(self.lmax_filter, directions, normalize=False)
-        carried = self.convolution(
-            self.before(features), harmonics, self.basis(lengths), edges, n_targets
-        )
-        return self.after(carried)
+        return harmonics, self.basis(lengths)
+
+
+def _shift(linear: Linear, like: Tensor) -> Tensor:
+    """The bias of a linear layer, `[components, channels]`."""
+    return linear.scalar(like)[:, 0] * linear.bias
+
+
+def rows_alike(
+    owner: Int[Tensor, " n"], n_owners: int, together: int = 16
+) -> Iterator[tuple[Int[Tensor, " k"], Int[Tensor, "k most"]]]:
+    """Tables of the rows that belong to each owner, owners with about as many rows together.
+
+    Yields owners, and their rows, -1 where there is none. Owners without rows are left out.
+    """
+    count = torch.bincount(owner, minlength=n_owners)
+    start = torch.cumsum(count, 0) - count
+    rows = torch.argsort(owner, stable=True)
+    order = torch.argsort(count, stable=True)
+    for owners in order[count[order] > 0].split(together):
+        column = torch.arange(int(count[owners].max()), device=owner.device)
+        place = (start[owners, None] + column).clamp(max=len(rows) - 1)
+        yield owners, torch.where(column < count[owners, None], rows[place], -1)

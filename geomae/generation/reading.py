@@ -75,7 +75,7 @@ class FreeReader:
         drawing, target = draw(self.decoder, latents), latents.to(self.precision)
         tree = drawing.tree.to(torch.float64)
         refined = refine(self.encoder, self.reader.rough, tree, target.double(), rounds=ROUNDS)
-        fresh = self.reader.fresh_residuals(tree, refined.positions, target).tolist()
+        fresh = self.reader.fresh_residuals(tree, refined, target).tolist()
         found = []
         for number, (along, anew) in enumerate(zip(refined.residual.tolist(), fresh, strict=True)):
             own = tree.batch[0] == number
@@ -136,13 +136,13 @@ class SymmetricReader:
         made = self.draw.assembled(drawing)
         refined = refine_symmetric(self.encoder, made.tree, made.coordinates, latent)
         # the reader's certificate depends on the precision that the latent had
-        target, positions = latent[None].to(self.precision), refined.positions
-        fresh = float(self.reader.fresh_residuals(made.tree, positions, target)[0])
+        target = latent[None].to(self.precision)
+        fresh = float(self.reader.fresh_residuals(made.tree, refined, target)[0])
         decoded = _decoded(
             made.tree.numbers,
-            positions,
+            refined.positions,
             made.confidence,
-            min(refined.residual, fresh),
+            min(float(refined.residual[0]), fresh),
             fresh < CERTIFIED[self.precision],
         )
         return self._checked(decoded)

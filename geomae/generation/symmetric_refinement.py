@@ -1,12 +1,11 @@
 """Sharpening a symmetric drawing within its symmetry."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from geomae.autoencoder.encoder import Encoder
+from geomae.autoencoder.refinement import Refined
 from geomae.pooling import Tree
 
 DIFFERENCE = 1e-5
@@ -23,19 +22,6 @@ FARTHEST = 0.3
 
 COPIES = 64
 """Copies of a structure that are encoded together."""
-
-
-@dataclass(frozen=True)
-class Refined:
-    """A structure whose symmetric moves don't bring its encoding nearer to the latent.
-
-    Attributes:
-        positions: about the latent's point, `[atoms, 3]` in Å.
-        residual: |E(X) - z| / |z| along the drawn memberships.
-    """
-
-    positions: Tensor
-    residual: float
 
 
 @torch.no_grad()
@@ -86,7 +72,7 @@ def refine_symmetric(
         else:
             damping *= 10
     centre = tree.with_atoms_at(positions).positions[-1]
-    return Refined(positions - centre, float(error.norm() / scale))
+    return Refined(positions - centre, (error.norm() / scale)[None])
 
 
 def _solved(

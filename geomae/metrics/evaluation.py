@@ -9,6 +9,7 @@ import torch
 
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
+from geomae.memory import keep_memory
 from geomae.metrics.reconstruction import Comparison, compare
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ _worker: dict = {}
 
 
 def _start_worker(model: "Autoencoder", refine: bool) -> None:
+    keep_memory()
     torch.set_num_threads(1)
     _worker.update(model=model, refine=refine)
 

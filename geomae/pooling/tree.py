@@ -1,10 +1,10 @@
 """The hierarchy of structures as geometry alone: who stands where and belongs to whom."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -141,3 +141,27 @@ def children_of(membership: Int[Tensor, "2 edges"], n_points: int) -> Int[Tensor
     table = member.new_full((n_points, int(counts.max()) if len(point) else 0), -1)
     table[point, slot] = member
     return table
+
+
+def same_groups(one: Tree, other: Tree) -> Bool[Tensor, " structures"]:
+    """Whether two trees of the same atoms, each point with one parent, group them alike.
+
+    Points may be numbered differently, and stand elsewhere.
+    """
+    alike = torch.ones(one.n_structures, dtype=torch.bool, device=one.numbers.device)
+    batch = one.batch[0]
+    for first, second in zip(_first_atoms(one), _first_atoms(other), strict=True):
+        alike[batch[first != second]] = False
+    return alike
+
+
+def _first_atoms(tree: Tree) -> Iterator[Int[Tensor, " atoms"]]:
+    """For every level the first atom of the point that each atom belongs to."""
+    point = torch.arange(len(tree.numbers), device=tree.numbers.device)
+    own = point
+    for membership, batch in zip(tree.memberships, tree.batch[1:], strict=True):
+        parent = point.new_empty(membership.shape[1])
+        parent[membership[0]] = membership[1]
+        point = parent[point]
+        first = own.new_full((len(batch),), len(own)).scatter_reduce(0, point, own, "amin")
+        yield first[point]

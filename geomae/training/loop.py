@@ -1,7 +1,6 @@
 """The training loop: any model with a `loss`, any data with batches by number."""
 
 import csv
-import ctypes
 import signal
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from geomae.memory import keep_memory
 from geomae.training.config import Run, TrainingConfig
 
 Evaluation = Callable[[dict[str, Tensor]], dict[str, float]]
@@ -188,15 +188,3 @@ def learning_rate(settings: TrainingConfig, step: int) -> float:
     rise = min(1.0, (step + 1) / max(settings.warmup, 1))
     fall = 1.0 if step < start else (settings.steps - step) / max(settings.steps - start, 1)
     return settings.learning_rate * min(rise, fall)
-
-
-def keep_memory() -> None:
-    """Ask glibc to keep freed memory: large temporaries on CPU come twice as fast."""
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
-    mallopt(m_mmap_max, 0)
-    mallopt(m_trim_threshold, 2**31 - 1)
-    mallopt(m_top_pad, 2**29)

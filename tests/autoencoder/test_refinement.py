@@ -4,7 +4,8 @@ from copy import deepcopy
 
 import torch
 
-from geomae.autoencoder.refinement import difference_jacobian, refine
+from geomae.autoencoder.jacobian import difference_jacobian
+from geomae.autoencoder.refinement import refine
 from geomae.sphere.ascent import second_order
 
 
