@@ -41,7 +41,7 @@ class Settings:
         warp: times are `1 - (1 - i / steps)^warp`; above 1 steps shorten towards the latents.
     """
 
-    guidance: float = 1.0
+    guidance: float = 2.0
     renewal: float = 0.3
     temperature: float = 1.0
     warp: float = 1.0
