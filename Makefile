@@ -1,4 +1,5 @@
-# make demo    installs what is needed into .venv and reconstructs ASE's g2 molecules
+# make demo    installs what is needed into .venv, reconstructs ASE's g2 molecules and AFLOW's
+#              prototypes of crystals
 # make test    the same for development, then all tests but the slow ones
 #
 # TORCH_INDEX  package index with another build of PyTorch, as its site names it (CUDA, say);
@@ -39,7 +40,7 @@ endif
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints/tested.txt
-	$(PIP) install $(CONSTRAINTS) -e .
+	$(PIP) install $(CONSTRAINTS) -e ".[crystals]"
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints/tested.txt
