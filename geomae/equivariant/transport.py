@@ -96,6 +96,7 @@ class Transport(nn.Module):
 
 def _shift(linear: Linear, like: Tensor) -> Tensor:
     """The bias of a linear layer, `[components, channels]`."""
+    assert linear.bias is not None
     return linear.scalar(like)[:, 0] * linear.bias
 
 

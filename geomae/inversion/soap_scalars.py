@@ -52,7 +52,8 @@ def radial_slopes(
     """Radial functions of squared distances, and their derivatives by these."""
     if soap.weighting.function is not None:
         ones = torch.ones_like(squares)
-        return jvp(lambda s: soap.radial(s, degrees=degrees), (squares,), (ones,))
+        values, slopes, *_ = jvp(lambda s: soap.radial(s, degrees=degrees), (squares,), (ones,))
+        return values, slopes
     return soap.radial(squares, degrees=degrees), soap.radial(squares, degrees=degrees, slope=True)
 
 
