@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geomae.autoencoder.latents import Latents
 from geomae.crystals.canonical import canonical
+from geomae.crystals.insertion import inserted
 from geomae.crystals.reading import Draft, Sketch, draw
 from geomae.crystals.refinement import RefinedCrystal, refine
 from geomae.crystals.substitution import substituted
@@ -34,6 +35,9 @@ EARLY = 2
 SUBSTITUTIONS = 4
 """Times that elements are exchanged in the best crystal so far."""
 
+INSERTIONS = 4
+"""Atoms that are put in at most, one after the other."""
+
 Settled = tuple[RefinedCrystal, bool]
 """A crystal, and whether it is certified."""
 
@@ -41,8 +45,8 @@ Settled = tuple[RefinedCrystal, bool]
 class Reader:
     """Draws, refines and certifies on the CPU.
 
-    Where the likeliest reading is not certified, elements are exchanged in it, other readings are
-    tried, and the fields are searched again on finer grids.
+    Where the likeliest reading is not certified, atoms that it lacks are put in, elements are
+    exchanged in it, other readings are tried, and the fields are searched again on finer grids.
     """
 
     def __init__(self, model: "CrystalAutoencoder", refined: bool):
@@ -65,6 +69,7 @@ class Reader:
             readings = {i: iter(sketch.drafts(READINGS)) for i, sketch in sketches.items()}
             self._try(best, array, readings)
             if self.refined:
+                self._insert(best, array, sketches)
                 self._exchange(best, array, sketches)
             for _ in range(READINGS - 1):
                 self._try(best, array, readings)
@@ -94,6 +99,23 @@ class Reader:
                         jobs.append((i, draft))
             self._keep_better(best, array, jobs)
             going = [i for i in _doubtful(best) if i in before and best[i] is not before[i]]
+
+    def _insert(
+        self, best: list[Settled | None], array: Tensor, sketches: dict[int, Sketch]
+    ) -> None:
+        """Put in atoms that are missing as long as that brings crystals closer; from where the
+        fields show the others and from where refinement has moved them.
+        """
+        drawn = {i: sketches[i].drafts(1) for i in _doubtful(best) if i in sketches}
+        for _ in range(INSERTIONS):
+            jobs, before = [], {i: best[i] for i in drawn}
+            for i, own in before.items():
+                drafts = drawn[i] + ([] if own is None else [own[0].draft])
+                drawn[i] = inserted(self.decoder, self.rough, drafts, sketches[i], array[i])
+                jobs += [(i, draft) for draft in drawn[i]]
+            self._keep_better(best, array, jobs)
+            going = {i for i in _doubtful(best) if i in before and best[i] is not before[i]}
+            drawn = {i: drafts[:1] for i, drafts in drawn.items() if i in going}
 
     def _keep_better(
         self, best: list[Settled | None], array: Tensor, jobs: Sequence[tuple[int, Draft]]
