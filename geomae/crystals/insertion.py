@@ -67,7 +67,7 @@ def inserted(
             places = _free_places(draft)
             logits = decoder.atoms.on_points(prepared, torch.from_numpy(places)[None].to(dtype))
             order = np.argsort(-logits[0, :, 0].numpy(), kind="stable")[:PLACES]
-            options += [_with_atom(draft, kind, places[k]) for kind in kinds for k in order]
+            options += [_with_atom(draft, int(kind), places[k]) for kind in kinds for k in order]
     residuals = _residuals(encoder, options, latent)
     return [options[k] for k in np.argsort(residuals, kind="stable")[:KEPT]]
 
