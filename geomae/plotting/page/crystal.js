@@ -76,7 +76,7 @@ function powderPlot(original, decoded) {
     svg.append(draw("text", { x: x(angle), y: height - bottom + 16, "text-anchor": "middle" }, String(angle)));
   }
   svg.append(draw("text", { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" }, "2θ / °"));
-  const legend = [["before", "original"], ["after", "decoded"], ["gap", "decoded − original"]];
+  const legend = [["before", "original"], ["after", "decoded"], ["gap", "difference"]];
   legend.forEach(([name, text], k) => {
     svg.append(draw("rect", { x: width - 330 + 105 * k, y: 8, width: 14, height: 8, class: `key ${name}` }));
     svg.append(draw("text", { x: width - 312 + 105 * k, y: 16 }, text));
