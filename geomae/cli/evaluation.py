@@ -57,7 +57,7 @@ def demo(
     model: Model = "qm9",
     crystals: Annotated[
         int, typer.Option(min=0, help="Crystals at most, spread over all that there are.")
-    ] = 24,
+    ] = 10,
     workers: Workers = 2,
 ) -> None:
     """Reconstruct ASE's g2 molecules of the model's elements, and crystals, and write the reports.
