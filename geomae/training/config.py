@@ -35,6 +35,8 @@ class TrainingConfig(Config):
         weight_decay, clip: AdamW's; largest norm of a gradient.
         average: decay of the exponential moving average of the weights, which is what is
             released.
+        start: file of released weights, of the same kind and sizes, that are trained further; random
+            weights if None.
         seed: of the initial weights, the order of the data and the noise.
         threads: CPU threads.
         mixed_precision: compute losses with bfloat16 where torch's autocast does; off by default,
@@ -52,6 +54,7 @@ class TrainingConfig(Config):
     weight_decay: float = Field(1e-4, ge=0)
     clip: float = Field(1.0, gt=0)
     average: float = Field(0.999, ge=0, lt=1)
+    start: Path | None = None
     seed: int = 0
     threads: int = Field(2, ge=1)
     mixed_precision: bool = False

@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from geomae.checkpoint import Checkpoint, checkpoint_kind, read_checkpoint, write_checkpoint
+from geomae.errors import GeomaeError
 from geomae.memory import keep_memory
 from geomae.training.config import Run, TrainingConfig
 
@@ -61,6 +62,8 @@ class Trainer:
         self.stopping = False
         if self.checkpoint_path.exists():
             self._restore()
+        elif self.settings.start:
+            self._start_from(self.settings.start)
 
     @property
     def checkpoint_path(self) -> Path:
@@ -162,6 +165,17 @@ class Trainer:
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         for path in (self.log_path, self.folder / "evaluation.csv"):
             self._truncate(path)
+
+    def _start_from(self, path: Path) -> None:
+        """Take the weights of a file that an earlier training released."""
+        tensors = read_checkpoint(path, checkpoint_kind(path)).tensors
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        if shapes != {name: parameter.shape for name, parameter in self.parameters.items()}:
+            raise GeomaeError(f"{path} can't be trained further: it holds a model of other sizes")
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors[name])
+                self.average[name] = parameter.detach().clone()
 
     def _truncate(self, path: Path) -> None:
         """Drop the lines of steps that the checkpoint does not have: they will come again."""

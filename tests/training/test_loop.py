@@ -8,6 +8,7 @@ import torch
 import yaml
 from torch import nn
 
+from geomae.checkpoint import Checkpoint, write_checkpoint
 from geomae.errors import GeomaeError
 from geomae.training.config import RunConfig, read_config
 from geomae.training.loop import Trainer, learning_rate
@@ -52,6 +53,27 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_happened(tmp_path):
     second.run()
     assert torch.equal(second.model.weight, whole.model.weight)
     assert torch.equal(second.average["weight"], whole.average["weight"])
+
+
+def test_a_training_starts_from_released_weights(tmp_path):
+    first = Trainer(Line(), batches, config(20), tmp_path / "first")
+    first.run()
+    released = tmp_path / "weights.safetensors"
+    write_checkpoint(released, Checkpoint("line", {}, dict(first.average)))
+    whole = config(20)
+    training = whole.training.model_copy(update={"start": released})
+    further = whole.model_copy(update={"training": training})
+    second = Trainer(Line(), batches, further, tmp_path / "second")
+    for name, value in second.parameters.items():
+        assert torch.equal(value, first.average[name])
+    second.run()
+    again = Trainer(Line(), batches, further, tmp_path / "second")
+    assert again.step == 20
+    assert not torch.equal(again.parameters["weight"], first.average["weight"])
+
+    write_checkpoint(released, Checkpoint("line", {}, {"weight": torch.zeros(7)}))
+    with pytest.raises(GeomaeError, match="other sizes"):
+        Trainer(Line(), batches, further, tmp_path / "third")
 
 
 def test_the_log_has_no_line_twice(tmp_path):
