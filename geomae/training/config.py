@@ -35,8 +35,8 @@ class TrainingConfig(Config):
         weight_decay, clip: AdamW's; largest norm of a gradient.
         average: decay of the exponential moving average of the weights, which is what is
             released.
-        start: file of released weights, of the same kind and sizes, that are trained further; random
-            weights if None.
+        start: file of released weights, of the same kind and sizes, that are trained further;
+            random weights if None.
         seed: of the initial weights, the order of the data and the noise.
         threads: CPU threads.
         mixed_precision: compute losses with bfloat16 where torch's autocast does; off by default,
