@@ -8,17 +8,19 @@ from torch import Tensor
 
 from geomae.autoencoder.base import PointAutoencoder, chunks
 from geomae.autoencoder.latents import Latents
+from geomae.checkpoint import Checkpoint
 from geomae.crystals.batch import CrystalBatch, batch_of
 from geomae.crystals.canonical import Canonical, canonical
 from geomae.crystals.config import CrystalConfig
 from geomae.crystals.decoder import CrystalDecoder
 from geomae.crystals.encoder import CrystalEncoder
+from geomae.crystals.reach import extended
 from geomae.crystals.reader import Reader
 from geomae.crystals.symmetry import require_crystal
 from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
 from geomae.data.validate import check_structure
-from geomae.errors import StructureError, UnsupportedStructureError
+from geomae.errors import GeomaeError, StructureError, UnsupportedStructureError
 
 LOSS_WEIGHTS = {"atoms": 10.0, "lattice": 10.0, "element": 0.3, "formula": 0.1}
 """Weights of the losses; what a field misses is small in nats but decides positions."""
@@ -46,6 +48,17 @@ class CrystalAutoencoder(PointAutoencoder):
         losses = self.decoder.losses(latents, crystals, generator)
         weighted = [LOSS_WEIGHTS[name] * value for name, value in losses.items()]
         return {"loss": torch.stack(weighted).sum(), **losses}
+
+    def adapted(self, content: Checkpoint) -> dict[str, Tensor]:
+        """Weights of a released model that training may go on from; the lattice's field may reach
+        farther than that model's.
+
+        Raises:
+            GeomaeError: it is another kind of model, or differs otherwise.
+        """
+        if content.kind != self.kind:
+            raise GeomaeError(f"a training of crystals can't start from {content.kind}")
+        return extended(content.tensors, CrystalConfig.model_validate(content.config), self.config)
 
     def check(self, structures: Sequence[Structure]) -> None:
         """See that the model was trained for such structures.

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from geomae.autoencoder.latents import Latents
 from geomae.crystals.canonical import canonical
-from geomae.crystals.insertion import inserted
-from geomae.crystals.reading import Draft, Sketch, draw
+from geomae.crystals.editor import Editor
+from geomae.crystals.reading import Draft, draw
 from geomae.crystals.refinement import RefinedCrystal, refine
-from geomae.crystals.substitution import substituted
 from geomae.data.structure import Structure
 from geomae.data.validate import find_fault
 from geomae.errors import StructureError
@@ -26,17 +25,14 @@ CERTIFIED = {torch.float32: 1e-5, torch.float64: 1e-8}
 CERTIFIED_UNREFINED = 0.13
 """The same straight from the fields."""
 
-READINGS = 8
+READINGS = 4
 """Readings of a sketch that are tried, one after the other, until one is certified."""
 
-EARLY = 2
-"""Of these, those that are tried before elements are exchanged in the best one."""
+LATTICES = 3
+"""Lattices in which crystals in doubt are mended, at most."""
 
-SUBSTITUTIONS = 4
-"""Times that elements are exchanged in the best crystal so far."""
-
-INSERTIONS = 4
-"""Atoms that are put in at most, one after the other."""
+TURNS = 3
+"""Times that a crystal is edited and refined, at most."""
 
 Settled = tuple[RefinedCrystal, bool]
 """A crystal, and whether it is certified."""
@@ -45,8 +41,9 @@ Settled = tuple[RefinedCrystal, bool]
 class Reader:
     """Draws, refines and certifies on the CPU.
 
-    Where the likeliest reading is not certified, atoms that it lacks are put in, elements are
-    exchanged in it, other readings are tried, and the fields are searched again on finer grids.
+    Where the likeliest reading is not certified, it is drawn again in other lattices and with the
+    symmetry that the latent tells, and edited atom by atom; other readings are tried, and the
+    fields are searched again on finer grids.
     """
 
     def __init__(self, model: "CrystalAutoencoder", refined: bool):
@@ -63,14 +60,14 @@ class Reader:
             doubtful = _doubtful(best)
             if not doubtful:
                 break
-            sketches = dict(
-                zip(doubtful, draw(self.decoder, array[doubtful], fineness), strict=True)
-            )
-            readings = {i: iter(sketch.drafts(READINGS)) for i, sketch in sketches.items()}
+            sketches = draw(self.decoder, array[doubtful], fineness)
+            readings = {
+                i: iter(sketch.drafts(READINGS))
+                for i, sketch in zip(doubtful, sketches, strict=True)
+            }
             self._try(best, array, readings)
             if self.refined:
-                self._insert(best, array, sketches)
-                self._exchange(best, array, sketches)
+                self._mend(best, array, fineness)
             for _ in range(READINGS - 1):
                 self._try(best, array, readings)
         return [
@@ -85,37 +82,37 @@ class Reader:
         jobs = [(i, next(readings[i], None)) for i in _doubtful(best) if i in readings]
         self._keep_better(best, array, [(i, draft) for i, draft in jobs if draft is not None])
 
-    def _exchange(
-        self, best: list[Settled | None], array: Tensor, sketches: dict[int, Sketch]
-    ) -> None:
-        """Exchange elements in the best crystals as long as that brings them closer."""
-        going = [i for i in _doubtful(best) if i in sketches]
-        for _ in range(SUBSTITUTIONS):
-            before, jobs = {i: best[i] for i in going}, []
-            for i, own in before.items():
-                if own is not None:
-                    draft = substituted(self.rough, own[0], sketches[i], array[i])
-                    if draft is not None:
-                        jobs.append((i, draft))
-            self._keep_better(best, array, jobs)
-            going = [i for i in _doubtful(best) if i in before and best[i] is not before[i]]
-
-    def _insert(
-        self, best: list[Settled | None], array: Tensor, sketches: dict[int, Sketch]
-    ) -> None:
-        """Put in atoms that are missing as long as that brings crystals closer; from where the
-        fields show the others and from where refinement has moved them.
+    def _mend(self, best: list[Settled | None], array: Tensor, fineness: int) -> None:
+        """Edit what the fields show in each lattice that they may mean, and what refinement makes
+        of it, as long as that brings it closer.
         """
-        drawn = {i: sketches[i].drafts(1) for i in _doubtful(best) if i in sketches}
-        for _ in range(INSERTIONS):
-            jobs, before = [], {i: best[i] for i in drawn}
-            for i, own in before.items():
-                drafts = drawn[i] + ([] if own is None else [own[0].draft])
-                drawn[i] = inserted(self.decoder, self.rough, drafts, sketches[i], array[i])
-                jobs += [(i, draft) for draft in drawn[i]]
-            self._keep_better(best, array, jobs)
-            going = {i for i in _doubtful(best) if i in before and best[i] is not before[i]}
-            drawn = {i: drafts[:1] for i, drafts in drawn.items() if i in going}
+        for i in _doubtful(best):
+            editor = Editor(self.decoder, self.rough, array[i])
+            for draft in editor.starts(LATTICES, fineness):
+                if self._mend_one(best, array, i, editor, draft):
+                    break
+
+    def _mend_one(
+        self,
+        best: list[Settled | None],
+        array: Tensor,
+        i: int,
+        editor: Editor,
+        draft: Draft,
+    ) -> bool:
+        """Edit and refine by turns; whether that ends with a certificate."""
+        for turn in range(TURNS):
+            edited = editor.edited(draft)
+            if edited is None and turn:
+                break
+            (settled,) = self._settle([(i, draft if edited is None else edited)], array)
+            own = best[i]
+            if own is None or _rank(settled) > _rank(own):
+                best[i] = settled
+            if settled[1]:
+                return True
+            draft = settled[0].draft
+        return False
 
     def _keep_better(
         self, best: list[Settled | None], array: Tensor, jobs: Sequence[tuple[int, Draft]]

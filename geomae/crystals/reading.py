@@ -1,5 +1,6 @@
 """Reading a crystal from the fields around its anchor: lattice first, then the atoms in it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -25,8 +26,8 @@ SEEN = 0.2
 """Least probability of a peak."""
 
 FITS = 0.15
-"""Distance from a lattice point, in lengths of the shortest vector, of a vector that belongs to
-the lattice."""
+"""Largest deviation from whole numbers of a lattice's vectors in another's basis for both to be
+one."""
 
 TOGETHER = 0.7
 """Distance in Å within which peaks are images of one atom."""
@@ -40,8 +41,8 @@ AGREED = 0.85
 DOUBTED = 4
 """Least clear readings that alternatives are made of."""
 
-INNER = 0.6
-"""Share of the ball's radius within which a lattice is looked for first."""
+INNER = 12.0
+"""Distance in Å within which a lattice is looked for first."""
 
 SHORTEST = 12
 """Peaks of a lattice's field, the shortest, of which three may be its basis."""
@@ -84,6 +85,13 @@ class Sketch:
     likelihood: Float[np.ndarray, "k e"]
     formula: Float[np.ndarray, "e counts"]
     elements: tuple[int, ...]
+
+    def clear(self) -> Draft:
+        """The crystal of what shows clearly, each place with its likeliest element; the lattice
+        must be there.
+        """
+        n = int((self.confidence > CLEAR).sum())
+        return self._draft(tuple(self.likelihood[:n].argmax(1).tolist()))
 
     def drafts(self, most: int) -> list[Draft]:
         """Crystals that this may be, the likeliest first: the formula that the invariants tell,
@@ -156,7 +164,10 @@ class Sketch:
 
 @torch.no_grad()
 def draw(
-    decoder: CrystalDecoder, latents: Float[Tensor, "n m c"], fineness: int = 1
+    decoder: CrystalDecoder,
+    latents: Float[Tensor, "n m c"],
+    fineness: int = 1,
+    cells: Sequence[np.ndarray | None] | None = None,
 ) -> list[Sketch]:
     """What the fields of latents show.
 
@@ -164,15 +175,17 @@ def draw(
         decoder: in the precision of the drawing.
         latents: of crystals.
         fineness: of the grids where the search for peaks starts.
+        cells: lattices, if they are known, `[3, 3]` each in Å; else those that the fields show.
     """
     features = decoder.features(latents.to(next(decoder.parameters()).dtype))
     config = decoder.config
     formula = decoder.formula(features).log_softmax(-1)
-    lattices = _lattices(decoder, features, fineness)
+    if cells is None:
+        seen = _lattices(decoder, features, fineness)
+        cells = [None if own is None else own.cell for own in seen]
     largest = int(formula.argmax(-1).sum(1).clamp(1, config.max_atoms).max()) if len(formula) else 1
     walls = [
-        None if own is None else torch.from_numpy(voronoi_vectors(own.cell).vectors)
-        for own in lattices
+        None if own is None else torch.from_numpy(voronoi_vectors(own).vectors) for own in cells
     ]
     atoms = field_peaks(
         decoder.atoms, features, config.atoms, IMAGES * largest, fineness, walls=walls
@@ -182,14 +195,13 @@ def draw(
     origin = features.new_zeros(len(features), 1, 3)
     at_anchor = decoder.element.on_points(prepared, origin)[:, 0].log_softmax(-1)
     sketches = []
-    for i, lattice in enumerate(lattices):
+    for i, cell in enumerate(cells):
         own = atoms.owner == i
         peaks = _Peaks(
             torch.cat([origin[0], atoms.positions[own]]).double().numpy(),
             torch.cat([origin.new_full((1,), torch.inf), atoms.confidence[own]]).double().numpy(),
             torch.cat([at_anchor[i : i + 1], logits[own]]).double().numpy(),
         )
-        cell = None if lattice is None else lattice.cell
         if cell is not None:
             peaks = _merged(peaks, cell)
         told = formula[i].double().numpy()
@@ -205,7 +217,8 @@ def _lattices(
     there does not make one.
     """
     found: list[SeenLattice | None] = [None] * len(features)
-    for share in (INNER, 1.0):
+    radius = decoder.config.lattice.radius
+    for share in (min(INNER / radius, 1.0), 1.0):
         left = [i for i, own in enumerate(found) if own is None or own.agreement < AGREED]
         if not left:
             break
@@ -218,6 +231,31 @@ def _lattices(
             positions = vectors.positions[own].double().numpy()
             confidence = vectors.confidence[own].double().numpy()
             found[i] = best_lattice(positions, confidence, reach=decoder.config.lattice.width)
+    return found
+
+
+@torch.no_grad()
+def lattices_of(
+    decoder: CrystalDecoder, latents: Float[Tensor, "n m c"], most: int, fineness: int = 1
+) -> list[list["SeenLattice"]]:
+    """Different lattices that the fields of latents may mean, the likeliest first.
+
+    Args:
+        decoder: in the precision of the drawing.
+        latents: of crystals.
+        most: lattices of each at most.
+        fineness: of the grid where the search for peaks starts.
+    """
+    features = decoder.features(latents.to(next(decoder.parameters()).dtype))
+    config, found = decoder.config.lattice, []
+    vectors = field_peaks(
+        decoder.lattice, decoder.even(features), config, VECTORS, fineness, even=True
+    )
+    for i in range(len(features)):
+        own = vectors.owner == i
+        positions = vectors.positions[own].double().numpy()
+        confidence = vectors.confidence[own].double().numpy()
+        found.append(likely_lattices(positions, confidence, reach=config.width, most=most))
     return found
 
 
@@ -256,6 +294,26 @@ def best_lattice(
         vectors, confidence: peaks.
         reach: distance in Å up to which a vector and a peak are one.
     """
+    found = likely_lattices(vectors, confidence, reach=reach, most=1, enough=AGREED)
+    return found[0] if found else None
+
+
+def likely_lattices(
+    vectors: Float[np.ndarray, "k 3"],
+    confidence: Float[np.ndarray, " k"],
+    *,
+    reach: float,
+    most: int,
+    enough: float = 2.0,
+) -> list[SeenLattice]:
+    """Different lattices that explain peaks, the best first; see `best_lattice`.
+
+    Args:
+        vectors, confidence: peaks.
+        reach: distance in Å up to which a vector and a peak are one.
+        most: lattices at most.
+        enough: agreement beyond which no other is looked for.
+    """
     seen = confidence > SEEN
     if seen.sum() < 3:
         seen = confidence > SEEN / 4
@@ -275,15 +333,27 @@ def best_lattice(
         score = _score(basis, both, weight, reach)
         if score is not None:
             candidates.append((score, three))
-            if score > AGREED:
+            if score > enough:
                 break
-    if not candidates:
-        return None
-    score, three = max(candidates)
-    try:
-        return SeenLattice(_fitted(both[list(three)], both, weight, reach), score)
-    except GeomaeError:
-        return None
+    found: list[SeenLattice] = []
+    for score, three in sorted(candidates, reverse=True):
+        if len(found) == most:
+            break
+        try:
+            cell = _fitted(both[list(three)], both, weight, reach)
+        except GeomaeError:
+            continue
+        if not any(same_lattice(cell, other.cell) for other in found):
+            found.append(SeenLattice(cell, score))
+    return found
+
+
+def same_lattice(cell: Float[np.ndarray, "3 3"], other: Float[np.ndarray, "3 3"]) -> bool:
+    """Whether two lattices are nearly one: each has nearly the other's vectors."""
+    coefficients = cell @ np.linalg.inv(other)
+    whole = np.round(coefficients)
+    near = np.abs(coefficients - whole).max() < FITS
+    return bool(near and round(abs(np.linalg.det(whole))) == 1)
 
 
 def _score(basis: np.ndarray, peaks: np.ndarray, weight: np.ndarray, reach: float) -> float | None:

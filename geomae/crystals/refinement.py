@@ -45,9 +45,11 @@ SYMMETRY = 1e-3
 """Distance in Å within which a draft's symmetry is taken to be meant: fields turn with their
 latents, so that it is exact but for rounding, and distortions are larger."""
 
-GOOD, HOPELESS = 1e-6, 0.2
-"""Residuals below which a crystal is not refined again along all changes, and above which one is
-given up that steps don't bring closer."""
+GOOD, NEAR = 1e-6, 0.1
+"""Residuals between which a crystal is refined again along all changes."""
+
+HOPELESS = 0.2
+"""Residual above which a crystal is given up that steps don't bring closer."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def refine(
     for symmetric in (True, False):
         left = list(range(len(done)))
         if not symmetric:
-            left = [i for i, own in enumerate(done) if GOOD <= own.residual < HOPELESS]
+            left = [i for i, own in enumerate(done) if GOOD <= own.residual < NEAR]
         if not rounds and not symmetric:
             break
         left.sort(key=lambda i: len(drafts[i].numbers))

@@ -168,7 +168,9 @@ class Trainer:
 
     def _start_from(self, path: Path) -> None:
         """Take the weights of a file that an earlier training released."""
-        tensors = read_checkpoint(path, checkpoint_kind(path)).tensors
+        content = read_checkpoint(path, checkpoint_kind(path))
+        adapt = getattr(self.model, "adapted", None)
+        tensors = content.tensors if adapt is None else adapt(content)
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
         if shapes != {name: parameter.shape for name, parameter in self.parameters.items()}:
             raise GeomaeError(f"{path} can't be trained further: it holds a model of other sizes")
