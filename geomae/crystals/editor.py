@@ -1,6 +1,6 @@
 """Drawn crystals made better atom by atom, judged by what they then encode to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from geomae.crystals.batch import join, lists_of
 from geomae.crystals.decoder import CrystalDecoder
 from geomae.crystals.edits import (
     exchanges,
-    free_places,
+    places_of,
     removals,
     with_atoms,
     without,
@@ -67,6 +67,7 @@ class Editor:
         self.element = decoder.element.prepare(features)
         self.elements = np.array(decoder.config.elements)
         self.group = SiteGroup.of(latent)
+        self.ranked: dict[bytes, tuple[list[np.ndarray], Iterator[np.ndarray]]] = {}
 
     @torch.no_grad()
     def starts(self, most: int, fineness: int = 1) -> list[Draft]:
@@ -122,13 +123,13 @@ class Editor:
 
     def _moves(self, draft: Draft) -> list[Draft]:
         """The crystal with an orbit taken from where it is to where the field is high."""
-        orbits = [orbit for orbit in self.group.orbits(draft) if 0 not in orbit]
         options: list[Draft] = []
-        for orbit in orbits:
+        for orbit in self.group.orbits(draft):
+            if 0 in orbit:
+                continue
             rest, number = without(draft, orbit), int(draft.numbers[orbit[0]])
-            own = draft.positions[orbit]
-            for images in self._places(rest, MOVES):
-                away = nearest(images[:, None] - own, draft.cell)[1].min()
+            for images in self._free(rest, MOVES):
+                away = nearest(images[0] - draft.positions[orbit], draft.cell)[1].min()
                 if len(images) <= len(orbit) and away > APART:
                     options.append(with_atoms(rest, number, images))
         return options
@@ -144,7 +145,7 @@ class Editor:
     def _insertions(self, draft: Draft) -> list[Draft]:
         """The crystal with atoms put in where the field is highest."""
         options: list[Draft] = []
-        for images in self._places(draft, PLACES):
+        for images in self._free(draft, PLACES):
             likely = self._likelihood(images[:1])[0]
             kinds = set(draft.numbers.tolist())
             kinds |= set(self.elements[np.argsort(-likely)[:KINDS]].tolist())
@@ -155,22 +156,38 @@ class Editor:
             options += [replace(more, numbers=numbers) for numbers in others]
         return options
 
-    def _places(self, draft: Draft, most: int) -> list[Float[np.ndarray, "_ 3"]]:
-        """Orbits of free places where the field is highest."""
-        places = free_places(draft)
-        if not len(places):
-            return []
-        field = self.decoder.atoms.on_points(self.atoms, self._column(places))[0, :, 0].numpy()
-        found: list[np.ndarray] = []
-        taken = np.zeros((0, 3))
-        for k in np.argsort(-field, kind="stable"):
-            images = self.group.images(places[k], draft.cell)
-            if not len(taken) or np.abs(taken - images[0]).sum(1).min() > 1e-3:
-                found.append(images)
-                taken = np.concatenate([taken, images])
-            if len(taken) >= most:
+    def _free(self, draft: Draft, most: int) -> Iterator[Float[np.ndarray, "_ 3"]]:
+        """Orbits apart from a crystal's atoms where the field is highest."""
+        found = 0
+        for images in self._ranked(draft.cell):
+            if nearest(images[0] - draft.positions, draft.cell)[1].min() > APART:
+                yield images
+                found += len(images)
+            if found >= most:
                 break
-        return found
+
+    def _ranked(self, cell: Float[np.ndarray, "3 3"]) -> Iterator[Float[np.ndarray, "_ 3"]]:
+        """Orbits of places by falling field, those of a lattice kept as far as they were asked
+        for.
+        """
+        key = cell.tobytes()
+        if key not in self.ranked:
+            self.ranked[key] = [], self._orbits(cell)
+        known, rest = self.ranked[key]
+        yield from known
+        for images in rest:
+            known.append(images)
+            yield images
+
+    def _orbits(self, cell: Float[np.ndarray, "3 3"]) -> Iterator[Float[np.ndarray, "_ 3"]]:
+        places = places_of(cell)
+        field = self.decoder.atoms.on_points(self.atoms, self._column(places))[0, :, 0].numpy()
+        taken = np.full((1, 3), np.inf)
+        for k in np.argsort(-field, kind="stable"):
+            images = self.group.images(places[k], cell)
+            if np.abs(taken - images[0]).sum(1).min() > 1e-3:
+                taken = np.concatenate([taken, images])
+                yield images
 
     def _likelihood(self, places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n e"]:
         """Log-probability of each element at places."""

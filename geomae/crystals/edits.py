@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from geomae.crystals.reading import Draft
-from geomae.crystals.site_group import APART
 from geomae.crystals.symmetry import nearest
 
 SPACING = 0.45
@@ -37,14 +36,12 @@ def with_atoms(draft: Draft, number: int, places: Float[np.ndarray, "k 3"]) -> D
     )
 
 
-def free_places(draft: Draft) -> Float[np.ndarray, "k 3"]:
-    """Places of a cell, the images nearest to the anchor, that are apart from its atoms."""
-    counts = np.ceil(np.linalg.norm(draft.cell, axis=1) / SPACING).astype(int)
+def places_of(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "k 3"]:
+    """A grid of places in a cell, at their images nearest to the anchor."""
+    counts = np.ceil(np.linalg.norm(cell, axis=1) / SPACING).astype(int)
     axes = [np.arange(count) / count for count in counts]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3) @ draft.cell
-    places, _ = nearest(grid, draft.cell)
-    _, lengths = nearest(places[:, None] - draft.positions, draft.cell)
-    return places[lengths.min(1) > APART]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3) @ cell
+    return nearest(grid, cell)[0]
 
 
 def removals(draft: Draft, orbits: Sequence[Int[np.ndarray, " _"]]) -> list[Draft]:

@@ -70,6 +70,8 @@ class SiteGroup:
         """The places equivalent to one modulo the lattice; those close to each other as one, on the
         element of symmetry between them.
         """
+        if len(self.rotations) == 1:
+            return nearest(place[None], cell)[0]
         gaps, lengths = nearest(self.rotations @ place - place, cell)
         centre = place + gaps[lengths < APART].mean(0)
         turned = self.rotations @ centre

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -238,12 +239,18 @@ def nearest(
     gaps: Float[np.ndarray, "*batch 3"], cell: Float[np.ndarray, "3 3"]
 ) -> tuple[Float[np.ndarray, "*batch 3"], Float[np.ndarray, "*batch"]]:
     """Vectors less the lattice vectors that make them shortest, and their lengths, in Å."""
-    from geomae.crystals.lattice import niggli
-
-    basis = niggli(cell)
+    basis = _reduced(np.ascontiguousarray(cell, dtype=np.float64).tobytes())
     folded = gaps - np.round(gaps @ np.linalg.inv(basis)) @ basis
     images = folded[..., None, :] + STEPS @ basis
     squares = np.square(images).sum(-1)
     best = squares.argmin(-1)
     chosen = np.take_along_axis(images, best[..., None, None], -2)[..., 0, :]
     return chosen, np.sqrt(squares.min(-1))
+
+
+@lru_cache(maxsize=32)
+def _reduced(cell: bytes) -> Float[np.ndarray, "3 3"]:
+    """The Niggli-reduced basis of a cell, given by the bytes of its array."""
+    from geomae.crystals.lattice import niggli
+
+    return niggli(np.frombuffer(cell).reshape(3, 3))
