@@ -18,7 +18,7 @@ from geomae.crystals.edits import (
     without,
 )
 from geomae.crystals.encoder import CrystalEncoder
-from geomae.crystals.reading import AGREED, Draft, draw, lattices_of
+from geomae.crystals.reading import AGREED, Draft, Sketch, draw, lattices_of
 from geomae.crystals.site_group import APART, SiteGroup
 from geomae.crystals.symmetry import nearest
 
@@ -28,17 +28,17 @@ PLACES = 40
 KINDS = 4
 """Elements that are tried there, at most, beside those that the crystal has."""
 
-MOVES = 12
+MOVES = 24
 """The same, for atoms that are taken elsewhere."""
+
+NEAR = 0.5
+"""Distance in Å beyond which an atom that is taken elsewhere is put; refinement does the rest."""
 
 LATTICES = 8
 """Lattices that are looked at, the likeliest."""
 
 CLOSER = 0.985
 """Part of the residual below which an edit is made."""
-
-EDITS = 12
-"""Edits at most, one after the other."""
 
 FAR = 0.9
 """Residual beyond which nothing can be told."""
@@ -70,9 +70,8 @@ class Editor:
         self.ranked: dict[bytes, tuple[list[np.ndarray], Iterator[np.ndarray]]] = {}
 
     @torch.no_grad()
-    def starts(self, most: int, fineness: int = 1) -> list[Draft]:
-        """Crystals as they show clearly in the likeliest lattices that the latent's own symmetry
-        allows, made symmetric.
+    def sketches(self, most: int, fineness: int = 1) -> list[Sketch]:
+        """What shows in the likeliest lattices that the latent's symmetry allows, made symmetric.
 
         Args:
             most: lattices at most.
@@ -83,28 +82,32 @@ class Editor:
         if seen and seen[0].agreement > AGREED:
             seen = seen[:1]
         cells = [self.group.lattice(own.cell) for own in seen]
-        found: list[Draft] = []
+        found: list[Sketch] = []
         for cell in [own for own in cells if own is not None][:most]:
             (sketch,) = draw(self.decoder, latents, fineness, [cell])
             symmetrised = self.group.symmetrised(sketch)
             if symmetrised is not None:
-                found.append(symmetrised.clear())
+                found.append(symmetrised)
         return found
 
     @torch.no_grad()
-    def edited(self, draft: Draft) -> Draft | None:
+    def edited(self, draft: Draft, most: int) -> Draft | None:
         """The crystal after the edits that bring its encoding closest, the best first; None if
         there is none.
 
         An edit takes an orbit of atoms out, puts one in, or exchanges elements. Orbits are
         those of the operations about the anchor that the latent has. Where two peaks of a field run
         together, one is too faint or one is false, the field alone can't tell; the encoder can.
+
+        Args:
+            draft: to start from.
+            most: edits at most.
         """
         residual = float(self.residuals([draft])[0])
         if residual > FAR:
             return None
         before = draft
-        for _ in range(EDITS):
+        for _ in range(most):
             better = self._best(self._options(draft), residual) or self._best(
                 self._moves(draft), residual
             )
@@ -130,7 +133,7 @@ class Editor:
             rest, number = without(draft, orbit), int(draft.numbers[orbit[0]])
             for images in self._free(rest, MOVES):
                 away = nearest(images[0] - draft.positions[orbit], draft.cell)[1].min()
-                if len(images) <= len(orbit) and away > APART:
+                if len(images) <= 2 * len(orbit) and away > NEAR:
                     options.append(with_atoms(rest, number, images))
         return options
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,8 +32,9 @@ READINGS = 4
 LATTICES = 3
 """Lattices in which crystals in doubt are mended, at most."""
 
-TURNS = 3
-"""Times that a crystal is edited and refined, at most."""
+PLANS = ((0.5, 3, 12), (0.8, 3, 12))
+"""How crystals in doubt are mended, until one is certified: least probability of the atoms to start
+with, turns of editing and refining, and edits a turn."""
 
 Settled = tuple[RefinedCrystal, bool]
 """A crystal, and whether it is certified."""
@@ -88,8 +90,11 @@ class Reader:
         """
         for i in _doubtful(best):
             editor = Editor(self.decoder, self.rough, array[i])
-            for draft in editor.starts(LATTICES, fineness):
-                if self._mend_one(best, array, i, editor, draft):
+            sketches = editor.sketches(LATTICES, fineness)
+            for (clear, turns, edits), sketch in product(PLANS, sketches):
+                self._mend_one(best, array, i, editor, sketch.clear(clear), turns, edits)
+                own = best[i]
+                if own is not None and own[1]:
                     break
 
     def _mend_one(
@@ -99,20 +104,26 @@ class Reader:
         i: int,
         editor: Editor,
         draft: Draft,
-    ) -> bool:
-        """Edit and refine by turns; whether that ends with a certificate."""
-        for turn in range(TURNS):
-            edited = editor.edited(draft)
+        turns: int,
+        edits: int,
+    ) -> None:
+        """Edit and refine a crystal by turns; the best one stays."""
+        for turn in range(turns):
+            edited = editor.edited(draft, edits)
             if edited is None and turn:
                 break
             (settled,) = self._settle([(i, draft if edited is None else edited)], array)
-            own = best[i]
-            if own is None or _rank(settled) > _rank(own):
-                best[i] = settled
+            self._keep(best, i, settled)
             if settled[1]:
-                return True
+                return
             draft = settled[0].draft
-        return False
+
+    @staticmethod
+    def _keep(best: list[Settled | None], i: int, found: Settled) -> None:
+        """Keep the better one of a crystal."""
+        own = best[i]
+        if own is None or _rank(found) > _rank(own):
+            best[i] = found
 
     def _keep_better(
         self, best: list[Settled | None], array: Tensor, jobs: Sequence[tuple[int, Draft]]
@@ -120,9 +131,7 @@ class Reader:
         if not jobs:
             return
         for (i, _), again in zip(jobs, self._settle(jobs, array), strict=True):
-            own = best[i]
-            if own is None or _rank(again) > _rank(own):
-                best[i] = again
+            self._keep(best, i, again)
 
     def _settle(self, jobs: Sequence[tuple[int, Draft]], array: Tensor) -> list[Settled]:
         """Refine drafts, each towards its latent, and say whether that certifies them."""

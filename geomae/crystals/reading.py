@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import inf
 
 import numpy as np
 import torch
@@ -35,14 +36,17 @@ TOGETHER = 0.7
 CLEAR = 0.5
 """Probability of a peak above which it is taken for an atom where the formula is not believed."""
 
-AGREED = 0.85
+AGREED = 0.8
 """Agreement of a lattice with peaks beyond which no other is looked for; 1 is perfect."""
+
+SAME = 1e-3
+"""Distance in Å within which peaks are one: those of an even field come with their images."""
 
 DOUBTED = 4
 """Least clear readings that alternatives are made of."""
 
-INNER = 12.0
-"""Distance in Å within which a lattice is looked for first."""
+REACHES = (12.0, 20.0, inf)
+"""Distances in Å within which a lattice is looked for, one after the other."""
 
 SHORTEST = 12
 """Peaks of a lattice's field, the shortest, of which three may be its basis."""
@@ -86,11 +90,14 @@ class Sketch:
     formula: Float[np.ndarray, "e counts"]
     elements: tuple[int, ...]
 
-    def clear(self) -> Draft:
+    def clear(self, least: float = CLEAR) -> Draft:
         """The crystal of what shows clearly, each place with its likeliest element; the lattice
         must be there.
+
+        Args:
+            least: probability of an atom.
         """
-        n = int((self.confidence > CLEAR).sum())
+        n = int((self.confidence > least).sum())
         return self._draft(tuple(self.likelihood[:n].argmax(1).tolist()))
 
     def drafts(self, most: int) -> list[Draft]:
@@ -217,20 +224,15 @@ def _lattices(
     there does not make one.
     """
     found: list[SeenLattice | None] = [None] * len(features)
-    radius = decoder.config.lattice.radius
-    for share in (min(INNER / radius, 1.0), 1.0):
+    for reach in REACHES:
         left = [i for i, own in enumerate(found) if own is None or own.agreement < AGREED]
         if not left:
             break
-        vectors = field_peaks(
-            decoder.lattice, decoder.even(features[left]), decoder.config.lattice, VECTORS,
-            fineness, even=True, share=share,
-        )  # fmt: skip
-        for k, i in enumerate(left):
-            own = vectors.owner == k
-            positions = vectors.positions[own].double().numpy()
-            confidence = vectors.confidence[own].double().numpy()
-            found[i] = best_lattice(positions, confidence, reach=decoder.config.lattice.width)
+        seen = _lattices_within(decoder, features[left], reach, fineness, most=1, enough=AGREED)
+        for i, lattices in zip(left, seen, strict=True):
+            own = found[i]
+            if lattices and (own is None or own.agreement < lattices[0].agreement):
+                found[i] = lattices[0]
     return found
 
 
@@ -247,15 +249,37 @@ def lattices_of(
         fineness: of the grid where the search for peaks starts.
     """
     features = decoder.features(latents.to(next(decoder.parameters()).dtype))
-    config, found = decoder.config.lattice, []
+    found: list[list[SeenLattice]] = [[] for _ in features]
+    for reach in REACHES:
+        seen = _lattices_within(decoder, features, reach, fineness, most=most, enough=2.0)
+        for own, lattices in zip(found, seen, strict=True):
+            own += [new for new in lattices if not any(new.like(old) for old in own)]
+    return [sorted(own, key=lambda lattice: -lattice.agreement)[:most] for own in found]
+
+
+def _lattices_within(
+    decoder: CrystalDecoder,
+    features: Float[Tensor, "n m c"],
+    reach: float,
+    fineness: int,
+    *,
+    most: int,
+    enough: float,
+) -> list[list["SeenLattice"]]:
+    """Lattices that the peaks within a distance in Å show; see `likely_lattices`."""
+    config = decoder.config.lattice
     vectors = field_peaks(
-        decoder.lattice, decoder.even(features), config, VECTORS, fineness, even=True
-    )
+        decoder.lattice, decoder.even(features), config, VECTORS, fineness,
+        even=True, share=min(reach / config.radius, 1.0),
+    )  # fmt: skip
+    found = []
     for i in range(len(features)):
         own = vectors.owner == i
         positions = vectors.positions[own].double().numpy()
         confidence = vectors.confidence[own].double().numpy()
-        found.append(likely_lattices(positions, confidence, reach=config.width, most=most))
+        found.append(
+            likely_lattices(positions, confidence, reach=config.width, most=most, enough=enough)
+        )
     return found
 
 
@@ -279,6 +303,13 @@ class SeenLattice:
 
     cell: Float[np.ndarray, "3 3"]
     agreement: float
+
+    def like(self, other: "SeenLattice") -> bool:
+        """Whether both are nearly one lattice: each has nearly the other's vectors."""
+        coefficients = self.cell @ np.linalg.inv(other.cell)
+        whole = np.round(coefficients)
+        near = np.abs(coefficients - whole).max() < FITS
+        return bool(near and round(abs(np.linalg.det(whole))) == 1)
 
 
 def best_lattice(
@@ -317,9 +348,11 @@ def likely_lattices(
     seen = confidence > SEEN
     if seen.sum() < 3:
         seen = confidence > SEEN / 4
-    vectors, confidence = vectors[seen], confidence[seen]
-    both = np.concatenate([vectors, -vectors])
-    weight = np.concatenate([confidence, confidence])
+    both = np.concatenate([vectors[seen], -vectors[seen]])
+    weight = np.concatenate([confidence[seen], confidence[seen]])
+    gaps = np.linalg.norm(both[:, None] - both, axis=2)
+    first = ~np.tril(gaps < SAME, -1).any(1)
+    both, weight = both[first], weight[first]
     candidates = []
     lengths = np.linalg.norm(both, axis=1)
     half = np.argsort(lengths, kind="stable")[: 2 * SHORTEST]
@@ -340,20 +373,12 @@ def likely_lattices(
         if len(found) == most:
             break
         try:
-            cell = _fitted(both[list(three)], both, weight, reach)
+            own = SeenLattice(_fitted(both[list(three)], both, weight, reach), score)
         except GeomaeError:
             continue
-        if not any(same_lattice(cell, other.cell) for other in found):
-            found.append(SeenLattice(cell, score))
+        if not any(own.like(other) for other in found):
+            found.append(own)
     return found
-
-
-def same_lattice(cell: Float[np.ndarray, "3 3"], other: Float[np.ndarray, "3 3"]) -> bool:
-    """Whether two lattices are nearly one: each has nearly the other's vectors."""
-    coefficients = cell @ np.linalg.inv(other)
-    whole = np.round(coefficients)
-    near = np.abs(coefficients - whole).max() < FITS
-    return bool(near and round(abs(np.linalg.det(whole))) == 1)
 
 
 def _score(basis: np.ndarray, peaks: np.ndarray, weight: np.ndarray, reach: float) -> float | None:
@@ -372,14 +397,17 @@ def _score(basis: np.ndarray, peaks: np.ndarray, weight: np.ndarray, reach: floa
 def _fitted(
     basis: np.ndarray, peaks: np.ndarray, weight: np.ndarray, reach: float
 ) -> Float[np.ndarray, "3 3"]:
-    """Least-squares fit of a basis to the peaks that are its lattice's points."""
+    """Least-squares fit of a basis to the peaks that are its lattice's points, whose errors are
+    taken to grow with their distance, as directions are blurred.
+    """
+    precision = np.sqrt(weight) / np.linalg.norm(peaks, axis=1)
     basis = shortest_independent(voronoi_vectors(basis).vectors)
     for _ in range(2):
         whole = np.round(peaks @ np.linalg.inv(basis))
         near = np.linalg.norm(peaks - whole @ basis, axis=1) < 2 * reach
         if np.linalg.matrix_rank(whole[near]) < 3:
             break
-        root = np.sqrt(weight[near])[:, None]
+        root = precision[near][:, None]
         basis, *_ = np.linalg.lstsq(root * whole[near], root * peaks[near], rcond=None)
     return niggli(basis)
 

@@ -89,10 +89,10 @@ def test_a_fault_is_found_by_what_the_crystal_encodes_to(editor, perovskite, fau
             perovskite.positions[[alone]] + perovskite.cell[:1] * 0.3,
         ),
     }[fault]
-    found = editor.edited(wrong)
+    found = editor.edited(wrong, 12)
     assert sorted(found.numbers.tolist()) == sorted(perovskite.numbers.tolist())
     assert float(editor.residuals([found])[0]) < 0.3 * float(editor.residuals([wrong])[0])
-    assert editor.edited(perovskite) is None
+    assert editor.edited(perovskite, 12) is None
 
 
 def test_edits_keep_the_anchor_and_are_distinct(editor, perovskite):
