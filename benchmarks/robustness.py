@@ -25,7 +25,7 @@ import torch
 import geomae
 from geomae.autoencoder import Autoencoder, Latents
 from geomae.autoencoder.base import spread
-from geomae.autoencoder.codec import Codec
+from geomae.autoencoder.reading import RETRIES
 from geomae.data import Structure, load_source
 from geomae.metrics.reconstruction import compare
 from geomae.testing import random_orthogonal
@@ -64,14 +64,16 @@ class Turned:
     largest: float
 
 
-def measured(kind: str, model: Codec, structures: Sequence[Structure], *, pairs: bool) -> Row:
+def measured(
+    kind: str, model: Autoencoder, structures: Sequence[Structure], retries: int, *, pairs: bool
+) -> Row:
     """Round trips of structures; with `pairs` each two in a row are partners."""
     latents = model.encode(structures)
     apart = None
     if pairs:
         one, other = latents.array[::2].flatten(1), latents.array[1::2].flatten(1)
         apart = int(((one - other).norm(dim=1) > 0.01 * one.norm(dim=1)).sum())
-    return compared(kind, structures, model.decode(latents), apart)
+    return compared(kind, structures, model.decode(latents, retries=retries), apart)
 
 
 def noisy(model: Autoencoder, structures: Sequence[Structure], size: float, *, refine: bool) -> Row:
@@ -88,18 +90,18 @@ def noisy(model: Autoencoder, structures: Sequence[Structure], size: float, *, r
 def compared(
     kind: str,
     structures: Sequence[Structure],
-    decoded: Sequence[Structure | None],
+    decoded: Sequence[Structure],
     apart: int | None = None,
 ) -> Row:
     """Figures of decodings beside the structures that they should be."""
-    items = [compare(a, b) for a, b in zip(structures, decoded, strict=True) if b is not None]
+    items = [compare(a, b) for a, b in zip(structures, decoded, strict=True)]
     back = [item for item in items if item.reconstructed]
     return Row(
         kind,
         len(structures),
         len(back),
         sum(item.exact for item in items),
-        sum(bool(it is not None and it.certified) for it in decoded),
+        sum(bool(it.certified) for it in decoded),
         sum(item.rmsd for item in back) / max(len(back), 1),
         apart,
     )
@@ -156,20 +158,21 @@ def enantiomers(structures: Sequence[Structure], n: int) -> list[Structure]:
     return found
 
 
-def turned(model: Codec, structures: Sequence[Structure], refine: bool) -> Turned:
+def turned(
+    model: Autoencoder, structures: Sequence[Structure], retries: int, *, refine: bool
+) -> Turned:
     """Round trips of turned molecules against turned round trips."""
     generator = torch.Generator().manual_seed(0)
     latents = model.encode(structures)
-    straight = model.decode(latents, refine=refine)
+    straight = model.decode(latents, refine=refine, retries=retries)
     matrices = [random_orthogonal(generator, improper=True) for _ in structures]
     moved = [
         Structure(s.numbers, s.positions @ matrix.T)
         for s, matrix in zip(structures, matrices, strict=True)
     ]
-    other = model.decode(model.encode(moved), refine=refine)
+    other = model.decode(model.encode(moved), refine=refine, retries=retries)
     errors = []
     for one, two, matrix in zip(straight, other, matrices, strict=True):
-        assert one is not None and two is not None
         same = compare(Structure(one.numbers, one.positions @ matrix.T), two)
         errors.append(same.max_error)
     values = torch.tensor(errors)
@@ -192,6 +195,9 @@ def main() -> None:
     parser.add_argument(
         "--noise", type=float, nargs="+", default=[0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
     )
+    parser.add_argument(
+        "--retries", type=int, default=RETRIES, help="of doubtful decodings, seconds each"
+    )
     parser.add_argument("--turned", type=int, default=200, help="molecules that are turned")
     parser.add_argument("--quick", action="store_true", help="8 molecules of each kind")
     parser.add_argument("--json", help="file for the figures")
@@ -206,13 +212,13 @@ def main() -> None:
     print(FORM.format(*HEAD))
     rows: list[Row | Turned] = []
     for kind, own in (kinds | pairs).items():
-        rows.append(measured(kind, model, own, pairs=kind in pairs))
+        rows.append(measured(kind, model, own, options.retries, pairs=kind in pairs))
         print_row(rows[-1])
     for size, refine in product(options.noise, (False, True)):
         rows.append(noisy(model, structures[:n], size, refine=refine))
         print_row(rows[-1])
     for refine in (False, True):
-        result = turned(model, structures[: options.turned], refine)
+        result = turned(model, structures[: options.turned], options.retries, refine=refine)
         rows.append(result)
         print(
             f"{result.kind}: {result.above} of {result.structures} differ by more than 1e-4 Å; "
