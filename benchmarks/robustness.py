@@ -124,7 +124,7 @@ def conformers(structures: Sequence[Structure], n: int) -> list[Structure]:
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolAlign
 
     parameters, found = rdDistGeom.ETKDGv3(), []
-    parameters.randomSeed = 0
+    parameters.randomSeed = 1  # with 0 all conformers are the same
     for s in structures:
         if len(found) == 2 * n:
             break

@@ -23,7 +23,7 @@ def embedded(smiles: str) -> Chem.Mol:
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
     mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
-    rdDistGeom.EmbedMultipleConfs(mol, 8, randomSeed=0)
+    rdDistGeom.EmbedMultipleConfs(mol, 8, randomSeed=1)
     rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(mol)
     return mol
 
