@@ -1,11 +1,17 @@
 """Figures of a training go to CSV files, and to TensorBoard if it is asked for."""
 
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from geomae.errors import MissingExtraError
+from geomae.training.config import read_config
 from geomae.training.logs import Log
+from geomae.training.run import TASKS, train
+
+CONFIG = Path(__file__).parents[2] / "models/qm9/config.yaml"
 
 
 def test_lines_of_steps_that_come_again_are_dropped(tmp_path):
@@ -50,3 +56,15 @@ def test_without_tensorboard_the_error_names_the_extra(tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError, match=r"geomae\[tensorboard\]"):
         Log(tmp_path, 0, tensorboard=True)
     assert Log(tmp_path, 0).events is None
+
+
+def test_a_training_that_asks_for_it_fails_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtraError):
+        train(read_config(CONFIG), tmp_path / "run", tensorboard=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_kind_of_model_has_a_task():
+    for name in TASKS.values():
+        assert callable(import_module(name).task)
