@@ -179,7 +179,13 @@ def _kernel(gamma: float, alpha: float):
 
 
 def _head(alpha: float):
-    return MLPRegressor((256, 256), alpha=alpha, early_stopping=True, max_iter=300, random_state=0)
+    return MLPRegressor(
+        hidden_layer_sizes=(256, 256),
+        alpha=alpha,
+        early_stopping=True,
+        max_iter=300,
+        random_state=0,
+    )
 
 
 def _candidates(regressor: str) -> list:

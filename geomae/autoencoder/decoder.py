@@ -11,7 +11,7 @@ from geomae.autoencoder.blocks import Counter, Resize
 from geomae.autoencoder.config import AutoencoderConfig
 from geomae.autoencoder.counts import Alternative, Doubts, read_counts
 from geomae.autoencoder.peaks import propose
-from geomae.autoencoder.unpooling import Unpooling, like_of
+from geomae.autoencoder.unpooling import Unpooling, drawn
 from geomae.pooling.tree import Tree, children_of
 
 
@@ -116,7 +116,7 @@ class Decoder(nn.Module):
             losses |= {f"{name}_{below}": value for name, value in parts.items()}
             if below:
                 noise = self.config.levels[below - 1].noise
-                shift = torch.randn(positions.shape, generator=generator, **like_of(positions))
+                shift = drawn(torch.randn, positions.shape, positions, generator)
                 moved = positions + noise * shift
                 vectors = parents[edges[1]] - moved[edges[0]]
                 features = unpooling.combine(features, vectors, edges.flip(0), moved.shape[0])

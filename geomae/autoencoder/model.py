@@ -37,6 +37,7 @@ class Autoencoder(PointAutoencoder):
 
     def loss(self, tree: Tree, generator: torch.Generator) -> dict[str, Tensor]:
         """Training losses of a batch: each by its name, and their weighted sum as `loss`."""
+        tree = tree if self.device.type == "cpu" else tree.to(self.device)
         latents = self._with_noise(self.encoder(tree), generator)
         losses = self.decoder.losses(latents, tree, generator)
         weighted = [LOSS_WEIGHTS[name.rsplit("_", 1)[0]] * value for name, value in losses.items()]

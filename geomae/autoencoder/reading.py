@@ -38,7 +38,7 @@ EDITS = 3
 ROUNDS = 5
 """Jacobians of a refinement at most."""
 
-DRAWN_TOGETHER = 64
+DRAWN_TOGETHER = 128
 """Latents drawn in one batch."""
 
 
@@ -149,8 +149,7 @@ class Reader:
         owners = [i for i, readings in others.items() for _ in readings]
         owner = torch.tensor(owners, device=latents.device)
         drawn = draw(self.decoder, latents[owner], [r for own in others.values() for r in own])
-        tree = drawn.tree.to(torch.float64)
-        close = self._residuals(tree.with_atoms_at(tree.positions[0]), latents[owner]).tolist()
+        close = self._rough_residuals(drawn.tree, latents[owner]).tolist()
         strange = self.lacking(drawn, latents[owner]).any(1).tolist()
         promising = []
         for i in others:
@@ -240,7 +239,7 @@ class Reader:
             residual = self.fresh_residuals(tree, refined, latents)
         else:
             positions = tree.positions[0]
-            residual = self._residuals(tree.with_atoms_at(positions), latents)
+            residual = self._rough_residuals(tree, latents)
             bound = dict.fromkeys(CERTIFIED, CERTIFIED_UNREFINED)
         if strange is not None:
             residual = residual.masked_fill(strange, torch.inf)
@@ -286,12 +285,19 @@ class Reader:
             residual[ids] = torch.minimum(residual[ids], found)
         return residual
 
-    def _residuals(self, tree: Tree, latents: Tensor) -> Float[Tensor, " structures"]:
+    def _rough_residuals(self, tree: Tree, latents: Tensor) -> Float[Tensor, " structures"]:
+        """Relative distances of a drawn tree's encodings, in the drawing's precision."""
+        tree = tree.to(self.precision)
+        return self._residuals(tree.with_atoms_at(tree.positions[0]), latents, self.rough)
+
+    def _residuals(
+        self, tree: Tree, latents: Tensor, encoder: Encoder | None = None
+    ) -> Float[Tensor, " structures"]:
         """Relative distances of a tree's encodings to latents; infinite without atoms."""
         target = latents.double().flatten(1)
         if not len(tree.numbers):
             return torch.full_like(target[:, 0], torch.inf)
-        error = (self.encoder(tree).flatten(1) - target).norm(dim=1)
+        error = ((encoder or self.encoder)(tree).flatten(1).double() - target).norm(dim=1)
         size = target.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
         empty = torch.bincount(tree.batch[0], minlength=len(target)) == 0
         return (error / size).nan_to_num(nan=torch.inf).masked_fill(empty, torch.inf)

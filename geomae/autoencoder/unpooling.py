@@ -1,5 +1,7 @@
 """One step outward: from a point's features to its children, and what trains it."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -86,7 +88,7 @@ class Unpooling(nn.Module):
         Where bumps are flat the field's value says little of where the peak is; its slope does.
         """
         width = self.level.width
-        shift = torch.randn(children.shape, generator=generator, **like_of(children)) * width / 2
+        shift = drawn(torch.randn, children.shape, children, generator) * width / 2
         with torch.enable_grad():
             places = (children + shift).requires_grad_()
             logits = self.field.on_points(coefficients, places)
@@ -102,16 +104,18 @@ class Unpooling(nn.Module):
         """Half of the points close to children, a third around them, the rest anywhere."""
         n, total = children.shape[0], self.level.queries
         near, around = total // 2, total // 3
-        like = {"dtype": children.dtype, "device": children.device, "generator": generator}
-        pick = torch.rand(n, near + around, **like) * present.sum(1, keepdim=True)
+
+        def draw(sample: Callable[..., Tensor], *shape: int) -> Tensor:
+            return drawn(sample, (n, *shape), children, generator)
+
+        pick = draw(torch.rand, near + around) * present.sum(1, keepdim=True)
         slot = pick.long()[..., None].expand(-1, -1, 3)
-        spread = torch.full((near + around, 1), self.level.width, **like_of(children))
+        spread = children.new_full((near + around, 1), self.level.width)
         spread[near:] *= 2.5
-        offsets = torch.randn(n, near + around, 3, **like) * spread
-        direction = nn.functional.normalize(
-            torch.randn(n, total - near - around, 3, **like), dim=-1
-        )
-        depth = torch.rand(n, total - near - around, 1, **like) ** (1 / 3) * self.level.radius
+        offsets = draw(torch.randn, near + around, 3) * spread
+        rest = total - near - around
+        direction = nn.functional.normalize(draw(torch.randn, rest, 3), dim=-1)
+        depth = draw(torch.rand, rest, 1) ** (1 / 3) * self.level.radius
         return torch.cat([children.gather(1, slot) + offsets, direction * depth], 1)
 
     def _bumps(
@@ -126,6 +130,8 @@ class Unpooling(nn.Module):
         return (bumps[..., None] * onehot[:, None]).amax(2)
 
 
-def like_of(tensor: Tensor) -> dict:
-    """Precision and device of a tensor, for the constructor of another."""
-    return {"dtype": tensor.dtype, "device": tensor.device}
+def drawn(
+    sample: Callable[..., Tensor], shape: Sequence[int], like: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Random numbers in the precision and on the device of a tensor, the same on all devices."""
+    return sample(*shape, dtype=like.dtype, generator=generator).to(like.device)

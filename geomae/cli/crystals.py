@@ -41,9 +41,12 @@ def _reconstruct(
 
 def _figures(items: Sequence["CrystalReconstruction"]) -> dict:
     """Figures of reconstructions; a refused crystal is a miss."""
+    from geomae.metrics.certificates import residual_ranges
     from geomae.metrics.crystals import summarise_crystals
 
-    return summarise_crystals([i.comparison for i in items], [i.certified for i in items])
+    figures = summarise_crystals([i.comparison for i in items], [i.certified for i in items])
+    right = [i.status == "matched" for i in items]
+    return figures | residual_ranges(right, [i.residual for i in items])
 
 
 def evaluate_crystals(

@@ -146,6 +146,7 @@ def evaluate(
     from geomae.autoencoder import home_source, load
     from geomae.cli.outputs import print_reconstructions, print_summary, write_json
     from geomae.data import load_source
+    from geomae.metrics.certificates import residual_ranges
     from geomae.metrics.evaluation import reconstruct as run
     from geomae.metrics.reconstruction import summarise
 
@@ -166,6 +167,8 @@ def evaluate(
     items = run(network, structures, refine=refine, workers=workers, progress=True)
     seconds = time.monotonic() - start
     summary: dict = summarise([i.comparison for i in items], [i.certified for i in items])
+    right = [i.status in ("exact", "reconstructed") for i in items]
+    summary |= residual_ranges(right, [i.residual for i in items])
     summary |= {
         "seconds_per_structure": seconds / max(len(items), 1),
         "workers": workers,

@@ -15,6 +15,13 @@ from geomae.metrics.evaluation import Reconstruction
 SHARES = ("composition_accuracy", "reconstructed", "exact", "certified", "valid", "overlaid")
 """Figures that are printed in per cent, beside matches and space groups."""
 
+CERTIFICATES = tuple(
+    [f"n_{flag}_{word}" for flag in ("certified", "uncertified") for word in ("right", "wrong")]
+    + [f"residual_{kind}" for kind in ("right_median", "right_highest")]
+    + [f"residual_{kind}" for kind in ("wrong_lowest", "wrong_median")]
+)
+"""Figures that are printed in a table of their own."""
+
 
 def write_json(path: Path, content: dict) -> None:
     """Write plain numbers and strings; the file is there whole or not at all."""
@@ -39,7 +46,26 @@ def print_summary(title: str, summary: dict) -> None:
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, value in summary.items():
-        table.add_row(name, _readable(name, value))
+        if name not in CERTIFICATES:
+            table.add_row(name, _readable(name, value))
+    Console().print(table)
+    if "n_certified_right" in summary:
+        _print_certificates(summary)
+
+
+def _print_certificates(summary: dict) -> None:
+    """Right and wrong decodings against certified and doubtful ones, with their residuals."""
+    table = Table()
+    for column in ("", "certified", "doubtful", "median residual", "its end"):
+        table.add_column(column, justify="right" if column else "left")
+    for word, end in (("right", "highest"), ("wrong", "lowest")):
+        counts = [str(summary[f"n_{flag}_{word}"]) for flag in ("certified", "uncertified")]
+        median = summary.get(f"residual_{word}_median")
+        if median is None:
+            table.add_row(word, *counts, "-", "-")
+            continue
+        limit = summary[f"residual_{word}_{end}"]
+        table.add_row(word, *counts, f"{median:.2g}", f"{end} {limit:.2g}")
     Console().print(table)
 
 

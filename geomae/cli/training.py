@@ -1,5 +1,6 @@
 """`geomae train`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +15,24 @@ def train(
     release: Annotated[
         Path | None, typer.Option(help="Write the averaged weights here at the end.")
     ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where to compute: cpu, or cuda for one GPU a rank.")
+    ] = "cpu",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's event files, too.")
+    ] = False,
 ) -> None:
     """Train a model of molecules or of crystals, or go on where the folder's checkpoint ends.
 
     Which one, `model.kind` in the file says: autoencoder, crystals or flow, which generates.
-    Ctrl-C saves and stops; the same command goes on.
+    Ctrl-C saves and stops; the same command goes on. Processes that torchrun starts share each
+    batch.
 
     Example: geomae train models/qm9/config.yaml -o runs/qm9
 
     Example: geomae train models/perov5/config.yaml -o runs/perov5
+
+    Example: torchrun --nproc-per-node 2 -m geomae train models/qm9/config.yaml -o runs/qm9
     """
     from rich import print as show
     from rich.progress import (
@@ -35,16 +45,15 @@ def train(
 
     from geomae.training.config import read_config
     from geomae.training.run import release as write_release
+    from geomae.training.run import train as run
 
-    settings = read_config(config)
-    if settings.model.kind == "crystals":
-        from geomae.crystals.training import train as run
-    elif settings.model.kind == "flow":
-        from geomae.generation.training import train as run
-    else:
-        from geomae.training.run import train as run
+    settings, first = read_config(config), os.environ.get("RANK", "0") == "0"
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        disable=not first,
     ) as bar:
         task = bar.add_task("training", total=settings.training.steps)
 
@@ -58,7 +67,9 @@ def train(
                     f"reconstructed, RMSD {row['rmsd']:.3f} Å"
                 )
 
-        trainer = run(settings, output, report)
+        trainer = run(settings, output, report, device=device, tensorboard=tensorboard)
+    if not trainer.ranks.leads:
+        return
     finished = trainer.step >= settings.training.steps
     show(f"step {trainer.step} of {settings.training.steps}; the state is in {output}")
     if release and finished:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,9 @@ from geomae.crystals.model import CrystalAutoencoder
 from geomae.data import load_source
 from geomae.data.cache import cache_directory, replacing
 from geomae.data.structure import Structure
-from geomae.errors import GeomaeError
 from geomae.training.config import Run, read_yaml
-from geomae.training.loop import Trainer
+from geomae.training.order import Order
+from geomae.training.task import Task
 
 FORMAT = 1
 """Of the kept forms; part of their files' names."""
@@ -137,23 +137,16 @@ class ShuffledCrystals:
         substitution: float = 0.0,
         scaling: float = 0.0,
     ):
-        if len(crystals) < batch_size:
-            raise GeomaeError(f"{len(crystals)} crystals don't fill one batch of {batch_size}")
-        self.crystals, self.config = crystals, config
-        self.batch_size, self.seed = batch_size, seed
+        self.crystals, self.config, self.seed = crystals, config, seed
+        self.order = Order(np.arange(len(crystals)), batch_size, seed, "crystals")
         self.substitution, self.scaling = substitution, scaling
         self.lists: list[dict[str, np.ndarray] | None] = [None] * len(crystals)
-        self.epoch, self.order = -1, np.arange(len(crystals))
 
-    def __call__(self, step: int) -> CrystalBatch:
-        epoch, batch = divmod(step, len(self.crystals) // self.batch_size)
-        if epoch != self.epoch:
-            shuffle = np.random.default_rng((self.seed, epoch))
-            self.epoch, self.order = epoch, shuffle.permutation(len(self.crystals))
-        ids = self.order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+    def __call__(self, step: int, part: int = 0, parts: int = 1) -> CrystalBatch:
         draw = np.random.default_rng((self.seed, step, 1))
-        varied = [self._varied(*self.crystals[i], draw) for i in ids]
-        return join(varied, [self._list(i) for i in ids], torch.float32)
+        varied = {i: self._varied(*self.crystals[i], draw) for i in self.order(step).tolist()}
+        ids = self.order.part(step, part, parts).tolist()
+        return join([varied[i] for i in ids], [self._list(i) for i in ids], torch.float32)
 
     def _varied(
         self, numbers: Tensor, positions: Tensor, cell: Tensor, draw: np.random.Generator
@@ -240,21 +233,6 @@ def _invariants(numbers: Tensor, positions: Tensor, cell: Tensor) -> np.ndarray:
     return site_invariants(structure, np.zeros(1, dtype=np.int64), NEARBY)[0]
 
 
-def train(
-    config: CrystalRun,
-    folder: Path | str,
-    report: Callable[[int, dict[str, float]], None] | None = None,
-) -> Trainer:
-    """Train, or go on where the folder's checkpoint ends.
-
-    Args:
-        config: of the run.
-        folder: for checkpoints and the log.
-        report: called with the step and the running losses.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
-        model = CrystalAutoencoder(config.model)
-    trainer = Trainer(model, training_data(config), config, folder)
-    trainer.run(report)
-    return trainer
+def task(config: CrystalRun) -> Task:
+    """The model with its first weights, and its data."""
+    return Task(CrystalAutoencoder(config.model), training_data(config))

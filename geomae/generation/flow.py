@@ -179,7 +179,7 @@ class LatentFlow(nn.Module):
             values.nan_to_num(0.0),
             ~values.isnan(),
         ]
-        return torch.cat([part.to(self.dtype) for part in parts], 1)
+        return torch.cat([part.to(self.device, self.dtype) for part in parts], 1)
 
     def forward(
         self,
@@ -207,10 +207,10 @@ class LatentFlow(nn.Module):
             batch: latents, compositions and properties.
             generator: of times, noise, and what is left untold.
         """
-        config, target = self.config, self.coordinates(batch.latents.to(self.dtype))
-        logits = torch.randn(len(batch), generator=generator, dtype=self.dtype)
+        config, target = self.config, self.coordinates(batch.latents.to(self.device, self.dtype))
+        logits = torch.randn(len(batch), generator=generator, dtype=self.dtype).to(target)
         times = torch.sigmoid(config.time_mean + config.time_spread * logits)
-        noise = torch.randn(target.shape, generator=generator, dtype=self.dtype)
+        noise = torch.randn(target.shape, generator=generator, dtype=self.dtype).to(target)
         points = torch.lerp(noise, target, times[:, None, None])
         error = self(points, times, self._partly_told(batch, generator)) - (target - noise)
         return {"loss": error.square().mean()}

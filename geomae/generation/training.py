@@ -1,8 +1,5 @@
 """Training a flow on the latents of a data set, encoded once and kept."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -12,48 +9,31 @@ from geomae.generation.config import FlowConfig, FlowRun
 from geomae.generation.data import LatentSet, latents_of_qm9
 from geomae.generation.flow import LatentFlow
 from geomae.generation.statistics import Statistics
-from geomae.training.loop import Trainer
+from geomae.training.order import Order
+from geomae.training.task import Task
 
 
 class ShuffledLatents:
     """Batches of latents in an order that the seed and the step decide, epoch by epoch."""
 
     def __init__(self, data: LatentSet, batch_size: int, seed: int):
-        if len(data) < batch_size:
-            raise GeomaeError(f"{len(data)} latents don't fill one batch of {batch_size}")
-        self.data, self.batch_size, self.seed = data, batch_size, seed
-        self.epoch, self.order = -1, np.arange(len(data))
+        self.data = data
+        self.order = Order(np.arange(len(data)), batch_size, seed, "latents")
 
-    def __call__(self, step: int) -> LatentSet:
-        epoch, batch = divmod(step, len(self.data) // self.batch_size)
-        if epoch != self.epoch:
-            shuffle = np.random.default_rng((self.seed, epoch))
-            self.epoch, self.order = epoch, shuffle.permutation(len(self.data))
-        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        return self.data.select(torch.from_numpy(rows))
+    def __call__(self, step: int, part: int = 0, parts: int = 1) -> LatentSet:
+        return self.data.select(torch.from_numpy(self.order.part(step, part, parts)))
 
 
-def train(
-    config: FlowRun,
-    folder: Path | str,
-    report: Callable[[int, dict[str, float]], None] | None = None,
-) -> Trainer:
-    """Train, or go on where the folder's checkpoint ends.
+def task(config: FlowRun) -> Task:
+    """The flow with its first weights, and its data.
 
-    Args:
-        config: of the run.
-        folder: for checkpoints and the log.
-        report: called with the step and the running losses.
+    Raises:
+        GeomaeError: it does not fit the autoencoder.
     """
     check_fit(config.model)
     data = latents_of_qm9(config.model.autoencoder, config.data.split, config.model.properties)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
-        flow = LatentFlow(config.model, Statistics.of(data))
-    batches = ShuffledLatents(data, config.training.batch_size, config.training.seed)
-    trainer = Trainer(flow, batches, config, folder)
-    trainer.run(report)
-    return trainer
+    flow = LatentFlow(config.model, Statistics.of(data))
+    return Task(flow, ShuffledLatents(data, config.training.batch_size, config.training.seed))
 
 
 def check_fit(config: FlowConfig) -> None:

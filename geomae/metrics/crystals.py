@@ -15,6 +15,7 @@ from jaxtyping import Float
 from geomae.data.structure import Structure
 from geomae.data.validate import find_fault
 from geomae.errors import GeomaeError, MissingExtraError
+from geomae.metrics.certificates import certificate_cases
 
 
 @dataclass(frozen=True)
@@ -386,10 +387,7 @@ def summarise_crystals(
     if certified is not None:
         figures["certified"] = sum(bool(flag) for flag in certified) / n
         pairs = zip(comparisons, certified, strict=True)
-        cases = [(bool(flag), _matched(c)) for c, flag in pairs if c is not None]
-        for vouched, word in ((True, "certified"), (False, "uncertified")):
-            figures[f"n_{word}_right"] = cases.count((vouched, True))
-            figures[f"n_{word}_wrong"] = cases.count((vouched, False))
+        figures |= certificate_cases((flag, _matched(c)) for c, flag in pairs if c is not None)
     return figures
 
 

@@ -9,6 +9,7 @@ import torch
 from geomae.data.structure import Structure
 from geomae.errors import UnsupportedStructureError
 from geomae.metrics.bonds import bond_orders
+from geomae.metrics.certificates import certificate_cases
 from geomae.metrics.matching import match_atoms
 
 RECONSTRUCTED = 0.5
@@ -96,7 +97,7 @@ def summarise(
     done = [c for c in comparisons if c is not None]
     right = [c for c in done if c.reconstructed]
     errors = np.concatenate([[0.0], *[np.asarray(c.displacements) for c in right]])[1:]
-    pairs = list(zip(comparisons, certified, strict=True))
+    pairs = zip(comparisons, certified, strict=True)
 
     def share(count: int) -> float:
         return count / len(comparisons) if len(comparisons) else 0.0
@@ -111,10 +112,5 @@ def summarise(
         "median_error": float(np.median(errors)) if len(errors) else 0.0,
         "max_error": float(errors.max()) if len(errors) else 0.0,
         "certified": share(sum(bool(flag) for flag in certified)),
-        "n_certified_wrong": sum(
-            bool(flag) and not (c is not None and c.reconstructed) for c, flag in pairs
-        ),
-        "n_uncertified_right": sum(
-            not flag and c is not None and c.reconstructed for c, flag in pairs
-        ),
+        **certificate_cases((flag, c is not None and c.reconstructed) for c, flag in pairs),
     }

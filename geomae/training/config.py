@@ -28,7 +28,10 @@ class TrainingConfig(Config):
     """How the weights are found.
 
     Attributes:
-        steps, batch_size: length of the training, structures a step.
+        steps, batch_size: length of the training, structures a step, of all ranks together.
+        parts: into which a batch is cut, with random numbers of their own, so that any number of
+            ranks up to it comes to the same result but for rounding; by default as many as there
+            are ranks where the training begins.
         learning_rate: AdamW's, reached after `warmup` steps and held until the last share
             `decay` of the steps, over which it falls to zero in a straight line. The
             schedule before the decay does not depend on `steps`.
@@ -38,7 +41,7 @@ class TrainingConfig(Config):
         start: file of released weights, of the same kind and sizes, that are trained further;
             random weights if None.
         seed: of the initial weights, the order of the data and the noise.
-        threads: CPU threads.
+        threads: CPU threads of each rank.
         mixed_precision: compute losses with bfloat16 where torch's autocast does; off by default,
             because equivariance is then exact to two or three digits only.
         log_every, checkpoint_every: steps between lines of the log, and between checkpoints.
@@ -48,6 +51,7 @@ class TrainingConfig(Config):
 
     steps: int = Field(16_000, ge=1)
     batch_size: int = Field(64, ge=1)
+    parts: int | None = Field(None, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     warmup: int = Field(300, ge=0)
     decay: float = Field(0.35, ge=0, le=1)

@@ -8,6 +8,7 @@ import torch
 from geomae.data.structure import Structure
 from geomae.errors import UnsupportedStructureError
 from geomae.metrics import bond_orders, compare, smiles_of, summarise
+from geomae.metrics.certificates import residual_ranges
 
 
 def water(shift: float = 0.0) -> Structure:
@@ -82,8 +83,20 @@ def test_summary_counts_failures_and_certificates():
     assert summary["composition_accuracy"] == pytest.approx(2 / 3)
     assert summary["reconstructed"] == pytest.approx(1 / 3)
     assert summary["rmsd"] == pytest.approx(0.01 * math.sqrt(3))
-    assert summary["n_certified_wrong"] == 1
+    cases = ("certified_right", "certified_wrong", "uncertified_right", "uncertified_wrong")
+    assert [summary[f"n_{case}"] for case in cases] == [1, 1, 0, 1]
     assert all(isinstance(value, int | float) for value in summary.values())
+
+
+def test_residuals_of_right_and_wrong_decodings():
+    ranges = residual_ranges([True, True, True, False, False], [1e-9, 3e-9, 2e-9, 0.4, math.inf])
+    assert ranges == {
+        "residual_right_median": 2e-9,
+        "residual_right_highest": 3e-9,
+        "residual_wrong_lowest": 0.4,
+        "residual_wrong_median": 0.4,
+    }
+    assert residual_ranges([], []) == {}
 
 
 def test_summary_of_nothing():

@@ -12,7 +12,7 @@ from geomae.checkpoint import Checkpoint, write_checkpoint
 from geomae.errors import GeomaeError
 from geomae.training.config import RunConfig, read_config
 from geomae.training.loop import Trainer, learning_rate
-from geomae.training.run import with_least_share
+from geomae.training.molecules import with_least_share
 from tests.autoencoder.conftest import small_config
 
 CONFIG = Path(__file__).parents[2] / "models/qm9/config.yaml"
@@ -37,7 +37,7 @@ def config(steps: int) -> RunConfig:
     )
 
 
-def batches(step: int) -> torch.Tensor:
+def batches(step: int, part: int = 0, parts: int = 1) -> torch.Tensor:
     return torch.tensor([1.0, -2.0, 0.5]) + 0.01 * step
 
 
