@@ -17,7 +17,8 @@ def train(
 ) -> None:
     """Train a model of molecules or of crystals, or go on where the folder's checkpoint ends.
 
-    Which one, `model.kind` in the file says: autoencoder, crystals or flow, which generates.
+    Which one, `model.kind` in the file says: autoencoder, crystals, flow, which generates, or
+    inversion, which draws atoms from invariants.
     Ctrl-C saves and stops; the same command goes on.
 
     Example: geomae train models/qm9/config.yaml -o runs/qm9
@@ -41,6 +42,8 @@ def train(
         from geomae.crystals.training import train as run
     elif settings.model.kind == "flow":
         from geomae.generation.training import train as run
+    elif settings.model.kind == "inversion":
+        from geomae.inversion.network.training import train as run
     else:
         from geomae.training.run import train as run
     with Progress(
