@@ -117,13 +117,12 @@ def by_distances(problem: Problem, n: int, generator: torch.Generator) -> Iterat
     if soap.centres == "all":
         batches = whole_from_skeleton(soap, problem.values, n, generator)
     elif soap.centres == "origin" or soap.centres == (0,):
-        batches = directions_about_one(soap, problem.values, n, generator)
+        batches = directions_about_one(soap, problem.values, problem.numbers, n, generator)
     else:
         return
     for numbers, positions, fit in batches:
-        if not problem.fits(numbers):
-            return
-        yield Starts(numbers, positions, "distances", fit)
+        if problem.fits(numbers):
+            yield Starts(numbers, positions, "distances", fit)
 
 
 def by_density(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:

@@ -231,14 +231,26 @@ class Soap(Descriptor):
     ) -> tuple["Soap", Float[Tensor, " part"]]:
         """The SOAP of some of the elements' atoms alone, as though there were no others.
 
-        Pairs of channels of these elements, in the rows of their atoms, know nothing of the rest.
-
         Args:
             values: of all atoms, in a row.
             numbers: atomic number of each row.
             kept: atoms that are left: all or none of an element.
         """
-        species = tuple(z for z in self.species if bool((numbers[kept] == z).any()))
+        rows = values.reshape(-1, self.n_features)[kept]
+        return self.only(rows.flatten(), numbers[kept])
+
+    def only(
+        self, values: Float[Tensor, " f"], numbers: Int[Tensor, " n"]
+    ) -> tuple["Soap", Float[Tensor, " part"]]:
+        """The SOAP of some elements' atoms alone, about the same centres.
+
+        Pairs of channels of these elements know nothing of the rest.
+
+        Args:
+            values: of all elements, in a row.
+            numbers: atomic numbers of the elements that are left.
+        """
+        species = tuple(z for z in self.species if bool((numbers == z).any()))
         part = copy(self)
         part.species = species
         part.__dict__.pop("features", None)
@@ -248,8 +260,7 @@ class Soap(Descriptor):
         place[channels] = torch.arange(len(channels))
         _, first, second = self.features
         wanted = (place[first] >= 0) & (place[second] >= 0)
-        table = values.reshape(-1, self.n_features)[kept][:, wanted]
-        return part, table.flatten()
+        return part, values.reshape(-1, self.n_features)[:, wanted].flatten()
 
     def evaluate(
         self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "p 3"]

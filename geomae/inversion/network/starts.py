@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import pi
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +12,7 @@ from geomae.inversion.network.model import Inverter
 from geomae.inversion.soap_fit import SoapFit
 from geomae.inversion.soap_scalars import radial_scalars, scalars, soap_grams
 from geomae.inversion.soap_starts import ONE_CENTRE, atoms_at_distances
+from geomae.inversion.spread import sphere_points
 from geomae.inversion.starts import Problem, Starts
 
 DIRECTIONS = 800
@@ -175,11 +175,3 @@ def surroundings(model: Inverter, soap: Soap, values: Float[Tensor, " f"]) -> Su
     full[0, :, place[:, None], place] = grams
     return Surroundings(numbers, radii, own, full)
 
-
-def sphere_points(n: int) -> Float[Tensor, "n 3"]:
-    """Directions spread evenly over the sphere, along a Fibonacci spiral."""
-    step = torch.arange(n, dtype=torch.float64)
-    height = 1 - (2 * step + 1) / n
-    angle = pi * (5**0.5 - 1) * step
-    reach = (1 - height.square()).sqrt()
-    return torch.stack([reach * angle.cos(), reach * angle.sin(), height], 1)
