@@ -17,10 +17,11 @@ import argparse
 import json
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from reporting import write_rows
 
 from geomae.data import Structure, load_source
 from geomae.errors import GeomaeError
@@ -57,9 +58,7 @@ def main() -> None:
     for molecule in chosen:
         rows.append(measure(molecule, options))
         print(rows[-1], flush=True)
-        if options.json:
-            listed = [asdict(row) for row in rows]
-            Path(options.json).write_text(json.dumps(listed, indent=1) + "\n")
+        write_rows(options.json, rows)
 
 
 def _options() -> argparse.Namespace:

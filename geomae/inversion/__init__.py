@@ -18,6 +18,9 @@ from geomae.inversion.descriptors import structure_spectra as structure_spectra
 from geomae.inversion.frames import frame_of as frame_of
 from geomae.inversion.invert import invert as invert
 from geomae.inversion.invert import null_space as null_space
+from geomae.inversion.network import Inverter as Inverter
+from geomae.inversion.network import NetworkStarts as NetworkStarts
+from geomae.inversion.network import load_inverter as load_inverter
 from geomae.inversion.results import AmbiguousInversion as AmbiguousInversion
 from geomae.inversion.results import Inversion as Inversion
 from geomae.inversion.results import NoInversion as NoInversion

@@ -205,6 +205,8 @@ class _Search:
             self.nearest, self.fit = made, starts.fit
         if made.residual > self.tolerance or not made.framed:
             return
+        if not self.problem.descriptor.sees(made.positions):
+            return
         for known in self.solutions:
             if self._same(known, made):
                 if made.residual < known.residual:

@@ -21,7 +21,7 @@ from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.refine import refine
 from geomae.inversion.soap_fit import SoapFit
 from geomae.inversion.soap_scalars import soap_grams
-from geomae.inversion.spread import sphere_points
+from geomae.inversion.spread import random_directions, sphere_points
 
 FIRST = 5
 """Atoms that the first elements have at least, if there are so many."""
@@ -90,12 +90,11 @@ def element_by_element(
     fit = SoapFit(part, values, kept=KEPT)
     weights = part.weights(numbers[first]).expand(BATCH, -1, -1)
     while n_starts > 0:
-        noise = torch.randn(BATCH, int(first.sum()), 3, generator=generator, dtype=torch.float64)
-        starts = torch.nn.functional.normalize(noise, dim=2) * radii[first][:, None]
+        starts = random_directions(radii[first], BATCH, generator)
         found = refine(fit.jacobian, fit.target, weights, starts, enough=1, tolerance=CLOSE)
         n_starts -= COUNTED
         best = int(found.residual.argmin())
-        if float(found.residual[best]) < CLOSE:
+        if float(found.residual[best]) < CLOSE and part.sees(found.positions[best]):
             n_starts -= CHOICES
             yield completed(about, row, numbers, radii, first, found.positions[best], generator)
 
@@ -133,8 +132,8 @@ def completed(
 
 def pursue(
     soap: Soap,
-    seen: list[Float[Tensor, "m m"]],
-    signal: list[Float[Tensor, "m r"]],
+    seen: list[Tensor],
+    signal: list[Tensor],
     radii: Float[Tensor, " a"],
     others: Float[Tensor, "p 3"],
     generator: torch.Generator,
@@ -148,8 +147,8 @@ def pursue(
 
     Args:
         soap: whose functions they are.
-        seen: projection on the components that are known, of each degree.
-        signal: coefficients of all atoms together, in these components.
+        seen: projection on the components that are known, `[2l + 1, 2l + 1]` of each degree.
+        signal: coefficients of all atoms together in these components, `[2l + 1, radial]`.
         radii: of the atoms, in Å.
         others: positions of atoms that stand already.
         generator: of the chance.

@@ -21,7 +21,7 @@ from geomae.inversion.one_centre import element_by_element
 from geomae.inversion.refine import refine
 from geomae.inversion.soap_fit import SoapFit
 from geomae.inversion.soap_scalars import ScalarFit, histograms, species_of_rows
-from geomae.inversion.spread import ball
+from geomae.inversion.spread import ball, random_directions
 
 CLOSE = 1e-6
 """Relative residual of a skeleton that is worth completing."""
@@ -70,9 +70,7 @@ def atoms_at_distances(
         options = [[int((numbers == z).sum())] for z in soap.species]
     else:
         options = [_whole(float(total)) for total in totals]
-    ranked = sorted(
-        product(*options), key=lambda c: sum(abs(n - float(t)) for n, t in zip(c, totals))
-    )
+    ranked = sorted(product(*options), key=lambda c: float((torch.tensor(c) - totals).abs().sum()))
     for counts in ranked[:MOST_COUNTS]:
         if sum(counts):
             yield _listed(soap, grid, found[0], counts)
@@ -122,8 +120,7 @@ def directions_about_one(
             left -= len(places)
         while left > 0:
             k = min(16, left)
-            noise = torch.randn(k, len(radii), 3, generator=generator, dtype=torch.float64)
-            yield numbers, torch.nn.functional.normalize(noise, dim=2) * radii[:, None], fit
+            yield numbers, random_directions(radii, k, generator), fit
             left -= k
 
 

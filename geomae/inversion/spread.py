@@ -32,3 +32,11 @@ def sphere_points(n: int) -> Float[Tensor, "n 3"]:
     angle = pi * (5**0.5 - 1) * step
     reach = (1 - height.square()).sqrt()
     return torch.stack([reach * angle.cos(), reach * angle.sin(), height], 1)
+
+
+def random_directions(
+    radii: Float[Tensor, " n"], k: int, generator: torch.Generator
+) -> Float[Tensor, "k n 3"]:
+    """Points at given distances from the origin, in directions at random."""
+    noise = torch.randn(k, len(radii), 3, generator=generator, dtype=torch.float64)
+    return torch.nn.functional.normalize(noise, dim=2) * radii[:, None]

@@ -44,6 +44,10 @@ class Descriptor(ABC):
     def shape(self, n_atoms: int) -> tuple[int, ...]:
         """Shape of the values of a structure of so many atoms."""
 
+    def sees(self, positions: Float[Tensor, "p 3"]) -> bool:
+        """Whether every atom counts; one that doesn't could as well be missing."""
+        return True
+
     def n_atoms_of(self, shape: tuple[int, ...]) -> int | None:
         """Number of atoms that the shape of the values tells; None if it doesn't."""
         return None

@@ -85,7 +85,7 @@ class Inverter(nn.Module):
         self,
         grams: Float[Tensor, "b degrees c c"],
         frame: Float[Tensor, "3 3"] | None = None,
-    ) -> Float[Tensor, "b m c"]:
+    ) -> Float[Tensor, "b m k"]:
         """Features of the centres, turned into space.
 
         Args:
@@ -172,13 +172,13 @@ class Inverter(nn.Module):
 
 def directions_near(
     places: Float[Tensor, "b a 3"], n: int, generator: torch.Generator
-) -> tuple[Float[Tensor, "b a n+1 3"], Float[Tensor, "b a n+1"]]:
+) -> tuple[Float[Tensor, "b a k 3"], Float[Tensor, "b a k"]]:
     """Those of places, and n random ones: half of them even, half near with a spread of `NEAR`.
 
     The latter are distributed after von Mises and Fisher.
 
     Returns:
-        Unit vectors, and how much denser they are drawn there than evenly.
+        Unit vectors, k = n + 1, and how much denser they are drawn there than evenly.
     """
     like = {"generator": generator, "dtype": places.dtype}
     lengths = places.norm(dim=2, keepdim=True).clamp(min=0.1)
@@ -213,9 +213,7 @@ def load_inverter(name_or_path: str | Path) -> Inverter:
 def soap_of(config: InversionConfig) -> Soap:
     """The descriptor that a network reads."""
     soap = config.soap
-    return Soap(
-        config.elements, soap.r_cut, soap.n_max, soap.l_max, soap.sigma, centres="origin"
-    )
+    return Soap(config.elements, soap.r_cut, soap.n_max, soap.l_max, soap.sigma, centres="origin")
 
 
 def check_frame(frame: Any) -> Float[Tensor, "3 3"]:
@@ -229,5 +227,3 @@ def check_frame(frame: Any) -> Float[Tensor, "3 3"]:
     if rows.shape != (3, 3) or not torch.allclose(rows @ rows.T, identity, atol=1e-6):
         raise GeomaeError("a frame must be three orthonormal vectors, as rows of a matrix [3, 3]")
     return rows
-
-

@@ -22,7 +22,7 @@ BATCH = 16
 """Starts that are refined together."""
 
 SHARE = 0.75
-"""Of all starts, that come from the network; the rest is left to the other routes."""
+"""Of all starts, that come from the network."""
 
 CLOSEST = {0: 1.1, 1: 0.85, 2: 1.3}
 """Å that two atoms are apart at least, of which so many are hydrogens."""
@@ -60,24 +60,35 @@ class NetworkStarts:
         model: the network.
         frame: three orthonormal vectors, as rows, that the fields are drawn along; solutions
             don't depend on it but for how they are turned.
+        share: of all starts, that come from the network; the rest is left to the other routes.
     """
 
-    def __init__(self, model: Inverter, frame: Float[Tensor, "3 3"] | None = None):
-        self.model, self.frame = model, frame
+    def __init__(
+        self,
+        model: Inverter,
+        frame: Float[Tensor, "3 3"] | None = None,
+        *,
+        share: float = SHARE,
+    ):
+        self.model, self.frame, self.share = model, frame, share
 
     def __call__(self, problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
         soap = problem.descriptor
         if not isinstance(soap, Soap) or not reads(self.model, soap):
             return
-        told = surroundings(self.model, soap, problem.values)
-        if told is None or not problem.fits(told.numbers):
-            return
-        fit, left = SoapFit(soap, problem.values, kept=ONE_CENTRE), round(SHARE * n)
-        first = True
-        while left > 0:
-            k = min(BATCH, left)
-            yield Starts(told.numbers, self.draw(told, k, generator, sure=first), "network", fit)
-            first, left = False, left - k
+        fit, all_told = SoapFit(soap, problem.values, kept=ONE_CENTRE), self.told(problem)
+        for told in all_told:
+            left, first = round(self.share * n / len(all_told)), True
+            while left > 0:
+                k = min(BATCH, left)
+                places = self.draw(told, k, generator, sure=first)
+                yield Starts(told.numbers, places, "network", fit)
+                first, left = False, left - k
+
+    def told(self, problem: Problem) -> list[Surroundings]:
+        """What degree 0 tells that agrees with what is known, the most likely first."""
+        found = surroundings(self.model, problem.descriptor, problem.values, problem.numbers)
+        return [told for told in found if problem.fits(told.numbers)]
 
     @torch.no_grad()
     def draw(
@@ -151,27 +162,36 @@ def reads(model: Inverter, soap: Soap) -> bool:
     )
 
 
-def surroundings(model: Inverter, soap: Soap, values: Float[Tensor, " f"]) -> Surroundings | None:
+def surroundings(
+    model: Inverter,
+    soap: Soap,
+    values: Float[Tensor, " f"],
+    numbers: Int[Tensor, " n"] | None = None,
+) -> list[Surroundings]:
     """Atoms and distances that degree 0 tells, and invariants as the network reads them.
 
-    Returns:
-        None where degree 0 does not tell the atoms.
+    Args:
+        model: the network.
+        soap: a descriptor that it reads.
+        values: in a row.
+        numbers: of the atoms, where known.
     """
-    found = atoms_at_distances(soap, values)
-    if found is None:
-        return None
-    numbers, radii = found
-    grams = soap_grams(soap, values)[0, : model.soap.l_max + 1]
+    found = atoms_at_distances(soap, values, numbers)
     own = soap.centres == (0,)
-    if own:
+    return [Surroundings(z, r, own, _grams(model, soap, values, z)) for z, r in found]
+
+
+def _grams(model: Inverter, soap: Soap, values: Tensor, numbers: Tensor) -> Tensor:
+    """In the network's channels, the centre's own atom left out."""
+    grams = soap_grams(soap, values)[0, : model.soap.l_max + 1].clone()
+    if soap.centres == (0,):
         coefficients = scalars(soap, values)[0].clone()
         at_centre = radial_scalars(soap, torch.zeros(1, dtype=torch.float64))[0]
         coefficients[soap.species.index(int(numbers[0]))] -= at_centre
-        grams = torch.cat([torch.outer(coefficients.flatten(), coefficients.flatten())[None], grams[1:]])
+        grams[0] = torch.outer(coefficients.flatten(), coefficients.flatten())
     column = [model.config.elements.index(z) for z in soap.species]
     place = (torch.tensor(column)[:, None] * soap.n_max + torch.arange(soap.n_max)).flatten()
     channels = len(model.config.elements) * soap.n_max
     full = grams.new_zeros(1, len(grams), channels, channels)
     full[0, :, place[:, None], place] = grams
-    return Surroundings(numbers, radii, own, full)
-
+    return full
