@@ -7,6 +7,7 @@ from geomae.inversion.descriptors import Bispectrum as Bispectrum
 from geomae.inversion.descriptors import CoulombMatrix as CoulombMatrix
 from geomae.inversion.descriptors import Descriptor as Descriptor
 from geomae.inversion.descriptors import Function as Function
+from geomae.inversion.descriptors import LatentInvariants as LatentInvariants
 from geomae.inversion.descriptors import PowerSpectrum as PowerSpectrum
 from geomae.inversion.descriptors import RadialDensity as RadialDensity
 from geomae.inversion.descriptors import Soap as Soap

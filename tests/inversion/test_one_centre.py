@@ -9,7 +9,7 @@ from geomae.inversion import Soap, align, invert
 from geomae.inversion.one_centre import completed, first_elements
 from geomae.inversion.soap_starts import atoms_at_distances
 
-OPTIONS = {"r_cut": 5.0, "n_max": 8, "l_max": 6, "sigma": 0.5}
+OPTIONS = {"r_cut": 5.0, "n_max": 6, "l_max": 5, "sigma": 0.5}
 
 
 @pytest.fixture(scope="module")
