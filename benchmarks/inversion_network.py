@@ -4,7 +4,8 @@ Run `python benchmarks/inversion_network.py`. Each source is alone: directions a
 from the network, atoms placed element by element. All have the distances that degree 0 tells, the
 elements, and as many starts. Problems are whole QM9 molecules (EDM's test split) about the atom
 nearest to the centroid, and environments of QM9 atoms within 5 Å; vectors are the network's.
-Beside that: how far the network's peaks, before anything is refined, are from the atoms. Found means within 1e-3 Å RMSD, turned or reflected freely.
+Beside that: how far the network's peaks, before anything is refined, are from the atoms, the
+drawing turned or reflected freely. Found means within 1e-3 Å RMSD, as freely.
 """
 
 import argparse
