@@ -35,6 +35,7 @@ def draw_success(
     if not path:
         return
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     width = max(3.2 * len(panels), 6.4)
     figure = Figure(figsize=(width, 3.4), layout="constrained")
@@ -46,6 +47,7 @@ def draw_success(
             ax.plot(places, shares, "o-", markersize=3, label=label)
         ax.set_title(title, fontsize=10)
         ax.set_xlabel(sizes)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_ylim(-3, 103)
         ax.legend(title=legend, frameon=False, fontsize=8)
     axes[0].set_ylabel("inverted to 1e-3 Å, %")
