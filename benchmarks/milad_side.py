@@ -10,6 +10,12 @@ import time
 
 import numpy as np
 
+MARGIN = 1.5
+"""Å from the farthest atom to the cutoff; atoms must not leave the ball on their way."""
+
+TOLERANCE = 1e-12
+"""Of milad's optimiser: coordinates, cost and gradient."""
+
 
 class OutOfTimeError(Exception):
     """A start took longer than it may."""
@@ -34,7 +40,7 @@ def attempt(molecule: dict, start: int, limit: float) -> dict:
     radius = float(np.linalg.norm(positions, axis=1).max())
     kinds = sorted(set(numbers.tolist()))
     descriptor = fingerprinting.descriptor(
-        species={"map": {"numbers": kinds, "range": (1.0, 4.0)}}, cutoff=1.2 * radius
+        species={"map": {"numbers": kinds, "range": (1.0, 4.0)}}, cutoff=radius + MARGIN
     )
     known = atomic.AtomsCollection(len(numbers), positions=positions, numbers=numbers)
     target = descriptor(known)
@@ -47,7 +53,13 @@ def attempt(molecule: dict, start: int, limit: float) -> dict:
     signal.setitimer(signal.ITIMER_REAL, limit)
     try:
         found = optimisers.StructureOptimiser().optimise(
-            descriptor, target=target, initial=first, mask=mask
+            descriptor,
+            target=target,
+            initial=first,
+            mask=mask,
+            x_tol=TOLERANCE,
+            cost_tol=TOLERANCE,
+            grad_tol=TOLERANCE,
         )
         row |= {"positions": found.value.positions.tolist(), "residual": float(found.rmsd)}
     except OutOfTimeError:

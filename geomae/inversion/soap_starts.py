@@ -47,6 +47,9 @@ SURE = 0.02
 MOST_COUNTS = 6
 """Compositions that are tried where degree 0 doesn't tell one."""
 
+MOST_ATOMS = 200
+"""About one centre; random numbers may look like any number of them."""
+
 ONE_CENTRE = 24
 """Directions of channel space that are fitted about a single centre."""
 
@@ -72,7 +75,7 @@ def atoms_at_distances(
         options = [_whole(float(total)) for total in totals]
     ranked = sorted(product(*options), key=lambda c: float((torch.tensor(c) - totals).abs().sum()))
     for counts in ranked[:MOST_COUNTS]:
-        if sum(counts):
+        if 0 < sum(counts) <= MOST_ATOMS:
             yield _listed(soap, grid, found[0], counts)
 
 

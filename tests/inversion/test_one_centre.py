@@ -83,3 +83,12 @@ def test_an_atom_out_of_reach_is_no_solution(water):
     assert not soap.sees(far)
     result = invert(soap, soap.of(water), species=["H", "H", "H", "O"], n_starts=16)
     assert result.outcome == "none"
+
+
+def test_random_numbers_are_nobodys_vector(water):
+    soap = Soap(["H", "O"], 4.0, 6, 4, 0.5, centres=(0,))
+    noise = torch.randn(soap.of(water).shape, generator=torch.Generator().manual_seed(0))
+    told = list(atoms_at_distances(soap, noise.double().flatten()))
+    assert all(len(numbers) <= 200 for numbers, _ in told)
+    result = invert(soap, noise.numpy(), species=["O", "H", "H"], n_starts=8, n_solutions=1)
+    assert result.outcome == "none" and result.residual > 0.1
