@@ -9,14 +9,13 @@ within 1e-3 Å RMSD, turned freely about the atom.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from reporting import Curve, draw_success, write_rows
 
 from geomae.data import Structure, load_source
 from geomae.data.neighbours import neighbours
@@ -53,21 +52,20 @@ def main() -> None:
     pool = environments(options)
     rows = []
     for kind, n_radial, lmax in settings(options.quick):
-        if options.kind in (None, kind):
+        asked = options.setting in (None, f"{n_radial},{lmax}")
+        if options.kind in (None, kind) and asked:
             for span, members in zip(BINS, pool, strict=True):
                 if members:
                     rows.append(measure(kind, n_radial, lmax, span, members, options))
-            if options.json:
-                listed = [asdict(row) for row in rows]
-                Path(options.json).write_text(json.dumps(listed, indent=1) + "\n")
-    if options.plot:
-        draw(rows, Path(options.plot))
+            write_rows(options.json, rows)
+    draw_success(options.plot, panels_of(rows), sizes="neighbours", legend="radial functions")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", type=int, default=20, help="environments of each number of atoms")
     parser.add_argument("--kind", choices=["spectra", "soap"], help="only this descriptor")
+    parser.add_argument("--setting", help="only this, as radial functions and degree: 16,4")
     parser.add_argument("--data", default="qm9,mp20", help="data sets they are of")
     parser.add_argument("--cutoff", type=float, default=5.0, help="in Å")
     parser.add_argument("--seed", type=int, default=0)
@@ -165,25 +163,14 @@ def is_right(known: Structure, found: Structure) -> bool:
     return align(known, found, mirror=mirror, centre="origin").rmsd < EXACT
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Success against the number of neighbours, a panel for each descriptor and degree."""
-    from matplotlib.figure import Figure
-
-    panels = sorted({(row.kind, row.lmax) for row in rows}, reverse=True)
-    figure = Figure(figsize=(3.2 * len(panels), 3.2), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, (kind, lmax) in zip(axes, panels, strict=True):
-        for n in sorted({r.n_radial for r in rows if (r.kind, r.lmax) == (kind, lmax)}):
-            own = [r for r in rows if (r.kind, r.lmax, r.n_radial) == (kind, lmax, n)]
-            middle = [sum(r.bin) / 2 for r in own]
-            ax.plot(middle, [100 * r.inverted / r.environments for r in own], "o-", label=f"{n}")
-        ax.set_title(f"{kind}, l ≤ {lmax}")
-        ax.set_xlabel("neighbours")
-        ax.set_ylim(-3, 103)
-        ax.legend(title="radial functions", frameon=False, fontsize=8)
-    axes[0].set_ylabel("inverted to 1e-3 Å, %")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+def panels_of(rows: Sequence[Row]) -> dict[str, dict[str, Curve]]:
+    """Successes by number of neighbours, by radial functions, by descriptor and degree."""
+    panels: dict[str, dict[str, Curve]] = {}
+    for row in sorted(rows, key=lambda r: (r.kind, r.lmax), reverse=True):
+        panel = panels.setdefault(f"{row.kind}, l ≤ {row.lmax}", {})
+        curve = panel.setdefault(str(row.n_radial), {})
+        panel[str(row.n_radial)] = {**curve, sum(row.bin) / 2: (row.inverted, row.environments)}
+    return panels
 
 
 if __name__ == "__main__":

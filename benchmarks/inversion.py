@@ -6,15 +6,14 @@ and lies on it within 1e-3 Å RMSD, turned freely; reflected too where the descr
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from reporting import draw_success, write_rows
 
 from geomae.data import Structure, load_source
 from geomae.inversion import Descriptor, Inversion, Soap, align, invert, structure_spectra
@@ -34,14 +33,14 @@ class Case:
         descriptor: of which the values are.
         species: whether the composition is given.
         options: of `invert`.
-        most_atoms: larger molecules are left out.
+        central: the atom nearest to the centroid comes first.
     """
 
     name: str
     descriptor: Descriptor
     species: bool
     options: dict = field(default_factory=dict)
-    most_atoms: int = 29
+    central: bool = False
 
 
 @dataclass
@@ -68,12 +67,10 @@ def main() -> None:
     rows = []
     for case in cases(options.quick):
         if options.case is None or options.case in case.name:
-            rows.append(measure(case, molecules(options, case.most_atoms), options.seed))
-            if options.json:
-                listed = [asdict(row) for row in rows]
-                Path(options.json).write_text(json.dumps(listed, indent=1) + "\n")
-    if options.plot:
-        draw(rows, Path(options.plot))
+            rows.append(measure(case, molecules(options, case.central), options.seed))
+            write_rows(options.json, rows)
+    curves = {f"{row.case} ({row.molecules})": row.by_atoms for row in rows}
+    draw_success(options.plot, {"QM9": curves}, sizes="atoms")
 
 
 def _options() -> argparse.Namespace:
@@ -91,13 +88,22 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def molecules(options: argparse.Namespace, most_atoms: int) -> list[Structure]:
-    """The first of the test split that are small enough, or those named."""
+def molecules(options: argparse.Namespace, central: bool) -> list[Structure]:
+    """The first of the test split, or those named."""
     if options.g2:
         known = {structure.name: structure for structure in load_source("g2")}
-        return [known[name] for name in options.g2]
-    pool = load_source("qm9", split="test", n=None if most_atoms < 29 else options.n)
-    return [molecule for molecule in pool if molecule.n_atoms <= most_atoms][: options.n]
+        chosen = [known[name] for name in options.g2]
+    else:
+        chosen = list(load_source("qm9", split="test", n=options.n))
+    return [central_first(molecule) for molecule in chosen] if central else chosen
+
+
+def central_first(molecule: Structure) -> Structure:
+    """The same with the atom nearest to the centroid in front."""
+    far = (molecule.positions - molecule.positions.mean(0)).norm(dim=1)
+    first = int(far.argmin())
+    order = [first, *(k for k in range(molecule.n_atoms) if k != first)]
+    return Structure(molecule.numbers[order], molecule.positions[order])
 
 
 def cases(quick: bool) -> list[Case]:
@@ -119,10 +125,12 @@ def cases(quick: bool) -> list[Case]:
         ]
         listed.append(Case("spectra, species given", structure_spectra(ELEMENTS), True, once))
     soap = {"r_cut": 6.0, "n_max": 8, "l_max": 6, "sigma": 0.5}
+    one = Soap(ELEMENTS, **soap, centres=(0,))
     few = {"n_solutions": 1, "n_starts": 64}
     listed += [
         Case("SOAP of all atoms", Soap(ELEMENTS, **soap), False, once),
-        Case("SOAP of one atom", Soap(ELEMENTS, **soap, centres=(0,)), False, few, 9),
+        Case("SOAP of one atom", one, False, few, True),
+        Case("SOAP of one atom, species given", one, True, few, True),
     ]
     return listed
 
@@ -168,24 +176,6 @@ def measure(case: Case, structures: Sequence[Structure], seed: int) -> Row:
     if row.failed:
         print("  failed:", ", ".join(row.failed[:20]), flush=True)
     return row
-
-
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Success of each case against the number of atoms."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    ax = figure.add_subplot()
-    for row in rows:
-        sizes = sorted(row.by_atoms)
-        shares = [100 * row.by_atoms[n][0] / row.by_atoms[n][1] for n in sizes]
-        ax.plot(sizes, shares, marker="o", markersize=3, label=f"{row.case} ({row.molecules})")
-    ax.set_xlabel("atoms")
-    ax.set_ylabel("inverted to 1e-3 Å, %")
-    ax.set_ylim(-3, 103)
-    ax.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
 
 
 def error_of(structure: Structure, result: Inversion) -> float:

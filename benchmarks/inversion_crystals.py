@@ -8,13 +8,12 @@ spacings.
 """
 
 import argparse
-import json
 import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from reporting import write_rows
 
 from geomae.data import Structure, load_source
 from geomae.inversion import Inversion, Soap, crystal_gap, invert
@@ -50,9 +49,7 @@ def main() -> None:
     for average in ("off", "outer"):
         if options.average in (None, average):
             rows.append(measure(options, average))
-            if options.json:
-                listed = [asdict(row) for row in rows]
-                Path(options.json).write_text(json.dumps(listed, indent=1) + "\n")
+            write_rows(options.json, rows)
 
 
 def _options() -> argparse.Namespace:

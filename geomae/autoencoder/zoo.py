@@ -50,6 +50,10 @@ def load(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> Cod
         raise CheckpointError(
             f"'{name_or_path}' is a flow, which makes latents; geomae.generation.load_flow loads it"
         )
+    if kind == "inversion":
+        raise CheckpointError(
+            f"'{name_or_path}' draws atoms from invariants; geomae.inversion.load_inverter loads it"
+        )
     return Autoencoder.from_file(path, device=device)
 
 

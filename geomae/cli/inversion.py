@@ -32,6 +32,10 @@ def invert(
     tolerance: Annotated[float, typer.Option(help="Largest relative residual.")] = 1e-8,
     starts: Annotated[int, typer.Option(min=1, help="Starts that are refined, at most.")] = 256,
     seed: Annotated[int, typer.Option(help="Of random starts.")] = 0,
+    network: Annotated[
+        str | None,
+        typer.Option(help="Network that draws starts for one SOAP vector, like 'inversion-qm9'."),
+    ] = None,
 ) -> None:
     """Draw the structures that have given invariants.
 
@@ -43,8 +47,8 @@ def invert(
     """
     from rich import print as show
 
+    from geomae.inversion import NetworkStarts, load_inverter, read_descriptor
     from geomae.inversion import invert as find
-    from geomae.inversion import read_descriptor
 
     known = read_descriptor(descriptor)
     content = read_values(values)
@@ -59,6 +63,7 @@ def invert(
         seed=seed,
         tolerance=tolerance,
         n_starts=starts,
+        starts=None if network is None else NetworkStarts(load_inverter(network)),
     )
     write_result(output, result, known, title=f"Structures of {values.name}")
     show(f"{result.outcome}: {result}")

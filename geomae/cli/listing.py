@@ -30,23 +30,28 @@ def _description(path: Path) -> tuple[str, ...]:
     from geomae.checkpoint import checkpoint_kind
     from geomae.data.elements import SYMBOLS
 
-    if checkpoint_kind(path) == "flow":
+    kind = checkpoint_kind(path)
+    if kind == "inversion":
+        from geomae.inversion import load_inverter
+
+        network = load_inverter(path)
+        elements, parameters = network.config.elements, network.parameters()
+        what, atoms, latent = "draws atoms from SOAP vectors", "", ""
+    elif kind == "flow":
         from geomae.generation import load_flow
 
-        model = load_flow(path)
-        what = f"generates, for {model.autoencoder}"
-        parameters, shape = model.velocity.parameters(), model.latent_shape
+        flow = load_flow(path)
+        elements, parameters = flow.elements, flow.velocity.parameters()
+        what, atoms = f"generates, for {flow.autoencoder}", f"1 to {flow.config.max_atoms}"
+        latent = "{} x {}".format(*flow.latent_shape)
     else:
         model = load(path)
+        elements, parameters = model.elements, model.parameters()
         what = "crystals" if model.config.kind == "crystals" else "molecules"
-        parameters, shape = model.parameters(), model.encoder.latent_shape
-    return (
-        what,
-        " ".join(SYMBOLS[z] for z in model.elements),
-        f"1 to {model.config.max_atoms}",
-        f"{shape[0]} x {shape[1]}",
-        f"{sum(p.numel() for p in parameters):,}",
-    )
+        atoms = f"1 to {model.config.max_atoms}"
+        latent = "{} x {}".format(*model.encoder.latent_shape)
+    symbols = " ".join(SYMBOLS[z] for z in elements)
+    return what, symbols, atoms, latent, f"{sum(p.numel() for p in parameters):,}"
 
 
 def data(

@@ -24,9 +24,9 @@ def train(
 ) -> None:
     """Train a model of molecules or of crystals, or go on where the folder's checkpoint ends.
 
-    Which one, `model.kind` in the file says: autoencoder, crystals or flow, which generates.
-    Ctrl-C saves and stops; the same command goes on. Processes that torchrun starts share each
-    batch.
+    Which one, `model.kind` in the file says: autoencoder, crystals, flow, which generates, or
+    inversion, which draws atoms from invariants. Ctrl-C saves and stops; the same command goes
+    on. Processes that torchrun starts share each batch.
 
     Example: geomae train models/qm9/config.yaml -o runs/qm9
 

@@ -17,6 +17,9 @@ TIED = 1e-4
 FLAT = 0.1
 """Least sine of the angle of a vector with the line or plane of shorter ones."""
 
+FLAT_CELL = 1e-9
+"""Volume of a cell over the product of its edges below which it spans no lattice."""
+
 COEFFICIENTS = np.array(list(product(range(-REACH, REACH + 1), repeat=3)))
 COSET = (COEFFICIENTS % 2) @ np.array([1, 2, 4])
 
@@ -42,6 +45,9 @@ class LatticeVectors:
 def niggli(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
     """The Niggli-reduced basis of a lattice, right-handed, in the lattice's orientation.
 
+    Where vectors are tied but for rounding, moyo's reduction may find no end; the basis is then
+    one of three shortest vectors (Minkowski's).
+
     Args:
         cell: lattice vectors as rows, in Å, of either handedness.
 
@@ -50,14 +56,17 @@ def niggli(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
         MissingExtraError: moyopy is not installed.
     """
     try:
-        from moyopy import niggli_reduce
+        from moyopy import minkowski_reduce, niggli_reduce
     except ImportError as error:
         raise MissingExtraError("moyopy", "crystals") from error
+    rows = np.asarray(cell, dtype=np.float64)
+    if not abs(np.linalg.det(rows)) > FLAT_CELL * np.prod(np.linalg.norm(rows, axis=1)):
+        raise GeomaeError(f"the cell {rows.tolist()} spans no lattice")
     try:
-        reduced, _ = niggli_reduce(np.asarray(cell, dtype=np.float64).tolist())
-    except ValueError as error:
-        raise GeomaeError(f"the cell {np.asarray(cell).tolist()} spans no lattice") from error
-    return np.array(reduced)
+        reduced = np.array(niggli_reduce(rows.tolist())[0])
+    except ValueError:
+        reduced = np.array(minkowski_reduce(rows.tolist())[0])
+    return reduced if np.linalg.det(reduced) > 0 else -reduced
 
 
 def voronoi_vectors(cell: Float[np.ndarray, "3 3"], *, tolerance: float = TIED) -> LatticeVectors:

@@ -7,6 +7,7 @@ from geomae.inversion.descriptors import Bispectrum as Bispectrum
 from geomae.inversion.descriptors import CoulombMatrix as CoulombMatrix
 from geomae.inversion.descriptors import Descriptor as Descriptor
 from geomae.inversion.descriptors import Function as Function
+from geomae.inversion.descriptors import LatentInvariants as LatentInvariants
 from geomae.inversion.descriptors import PowerSpectrum as PowerSpectrum
 from geomae.inversion.descriptors import RadialDensity as RadialDensity
 from geomae.inversion.descriptors import Soap as Soap
@@ -18,6 +19,9 @@ from geomae.inversion.descriptors import structure_spectra as structure_spectra
 from geomae.inversion.frames import frame_of as frame_of
 from geomae.inversion.invert import invert as invert
 from geomae.inversion.invert import null_space as null_space
+from geomae.inversion.network import Inverter as Inverter
+from geomae.inversion.network import NetworkStarts as NetworkStarts
+from geomae.inversion.network import load_inverter as load_inverter
 from geomae.inversion.results import AmbiguousInversion as AmbiguousInversion
 from geomae.inversion.results import Inversion as Inversion
 from geomae.inversion.results import NoInversion as NoInversion

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 LMAX = 8
 
+SHOWN = 0.3
+"""Height of a peak that is drawn, of the highest."""
+
 
 def signal_of(
     structure: Structure, descriptor: Descriptor, *, lmax: int = LMAX
@@ -33,15 +36,16 @@ def signal_of(
 
 
 def draw_peaks(ax: "Axes3D", signal: Float[Tensor, " m"]) -> "Axes3D":
-    """A signal, and a line along each of its peaks."""
+    """A signal, and a pin in each of its peaks."""
     from geomae.plotting import draw_signal
 
     draw_signal(ax, signal)
     peaks = find_peaks(signal[None])
-    top = float(peaks.values.max()) if len(peaks) else 1.0
-    for direction, value in zip(peaks.directions, peaks.values, strict=True):
-        tip = (1.15 * float(value) / top * direction).tolist()
-        ax.plot([0, tip[0]], [0, tip[1]], [0, tip[2]], color="black", linewidth=1)
+    high = peaks.values > SHOWN * peaks.values.max() if len(peaks) else peaks.values > 0
+    for direction, value in zip(peaks.directions[high], peaks.values[high], strict=True):
+        foot, head = (float(value) * direction).tolist(), (1.2 * float(value) * direction).tolist()
+        ax.plot(*zip(foot, head, strict=True), color="black", linewidth=1)
+        ax.plot(*([x] for x in head), "o", color="black", markersize=4)
     return ax
 
 

@@ -16,7 +16,7 @@ from geomae.inversion.descriptors import as_descriptor
 from geomae.inversion.descriptors.base import Descriptor, as_species, names
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.frames import frame_of, orient
-from geomae.inversion.refine import Jacobian, exact_jacobian, refine
+from geomae.inversion.refine import Jacobian, refine
 from geomae.inversion.results import (
     AmbiguousInversion,
     Inversion,
@@ -179,7 +179,7 @@ class _Search:
         many = weights.expand(len(starts.positions), -1, -1)
         fit = starts.fit
         found = refine(
-            fit.jacobian if fit else exact_jacobian(descriptor.evaluate),
+            fit.jacobian if fit else descriptor.jacobian,
             fit.target if fit else target,
             many,
             starts.positions,
@@ -205,6 +205,8 @@ class _Search:
             self.nearest, self.fit = made, starts.fit
         if made.residual > self.tolerance or not made.framed:
             return
+        if not self.problem.descriptor.sees(made.positions):
+            return
         for known in self.solutions:
             if self._same(known, made):
                 if made.residual < known.residual:
@@ -217,7 +219,7 @@ class _Search:
     def _polish(self, weights: Tensor, place: Tensor) -> Tensor:
         """Refined against the whole descriptor."""
         problem = self.problem
-        whole = exact_jacobian(problem.descriptor.evaluate)
+        whole = problem.descriptor.jacobian
         return refine(whole, problem.values, weights[None], place[None], steps=30).positions[0]
 
     def _made(self, starts: Starts, weights: Tensor, place: Tensor) -> Structure:
@@ -325,7 +327,7 @@ def null_space(descriptor: Descriptor, structure: Structure) -> Float[Tensor, "d
     A symmetric structure has some though nothing else shares its values: what a mirror plane
     sends to its negative changes invariants at second order only.
     """
-    jacobian = exact_jacobian(descriptor.evaluate)
+    jacobian = descriptor.jacobian
     if descriptor.lattice and isinstance(descriptor, Soap):
         # how many images count depends on the lattice, which no batch of tangents can follow
         values = descriptor.of(structure).flatten()

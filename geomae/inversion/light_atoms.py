@@ -15,6 +15,7 @@ from torch import Tensor
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.refine import refine
 from geomae.inversion.soap_scalars import radial_scalars, radial_slopes, scalars
+from geomae.inversion.spread import sphere_points
 
 BOND = 1.05
 """Å from a heavy atom at which places are tried."""
@@ -154,12 +155,7 @@ def _scalars_at(soap: Soap, vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor,
 
 def _around(skeleton: Float[Tensor, "h 3"]) -> Float[Tensor, "t 3"]:
     """Places on spheres around heavy atoms, not within others."""
-    steps = torch.arange(DIRECTIONS, dtype=torch.float64) + 0.5
-    height = 1 - 2 * steps / DIRECTIONS
-    turn = torch.pi * (1 + 5**0.5) * steps
-    ring = (1 - height.square()).sqrt()
-    directions = torch.stack([ring * turn.cos(), ring * turn.sin(), height], 1)
-    tries = (skeleton[:, None] + BOND * directions).flatten(0, 1)
+    tries = (skeleton[:, None] + BOND * sphere_points(DIRECTIONS)).flatten(0, 1)
     return tries[torch.cdist(tries, skeleton).amin(1) > 0.9 * BOND]
 
 

@@ -1,5 +1,7 @@
 """Atoms at random, where nothing is known of them."""
 
+from math import pi
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,3 +23,20 @@ def ball(n: int, k: int, generator: torch.Generator) -> Float[Tensor, "k n 3"]:
         push = (1.0 - lengths).clamp(min=0) * gaps / lengths / 2
         points = points + push.sum(2)
     return points
+
+
+def sphere_points(n: int) -> Float[Tensor, "n 3"]:
+    """Directions spread evenly over the sphere, along a Fibonacci spiral."""
+    step = torch.arange(n, dtype=torch.float64)
+    height = 1 - (2 * step + 1) / n
+    angle = pi * (5**0.5 - 1) * step
+    reach = (1 - height.square()).sqrt()
+    return torch.stack([reach * angle.cos(), reach * angle.sin(), height], 1)
+
+
+def random_directions(
+    radii: Float[Tensor, " n"], k: int, generator: torch.Generator
+) -> Float[Tensor, "k n 3"]:
+    """Points at given distances from the origin, in directions at random."""
+    noise = torch.randn(k, len(radii), 3, generator=generator, dtype=torch.float64)
+    return torch.nn.functional.normalize(noise, dim=2) * radii[:, None]

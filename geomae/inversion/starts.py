@@ -22,6 +22,9 @@ from geomae.inversion.soap_scalars import species_of_rows
 from geomae.inversion.soap_starts import directions_about_one, whole_from_skeleton
 from geomae.inversion.spread import ball
 
+SHAKEN = 0.15
+"""Å by which atoms are moved where algebra left nothing open and refinement ended beside it."""
+
 MOST_COMPOSITIONS = 400
 """Compositions that are searched where none is given."""
 
@@ -100,11 +103,14 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
         return
     known = torch.tensor(spectrum.species)
     fit, given = GramFit(grams, spectrum.density), 0
-    for batch in (1,) if not shells.n_open else (8, 16, 32, 64, 128, 256):
+    for batch in (1, 16, 16) if not shells.n_open else (8, 16, 32, 64, 128, 256):
         owner, positions = starts_of(shells, batch, generator)
         numbers = known[owner]
         if not problem.fits(numbers) or given >= n:
             return
+        if not shells.n_open and given:
+            noise = torch.randn(positions.shape, generator=generator, dtype=positions.dtype)
+            positions = positions + SHAKEN * noise
         given += batch
         yield Starts(numbers, positions, "algebra", fit, certain=not shells.n_open)
 
@@ -117,13 +123,12 @@ def by_distances(problem: Problem, n: int, generator: torch.Generator) -> Iterat
     if soap.centres == "all":
         batches = whole_from_skeleton(soap, problem.values, n, generator)
     elif soap.centres == "origin" or soap.centres == (0,):
-        batches = directions_about_one(soap, problem.values, n, generator)
+        batches = directions_about_one(soap, problem.values, problem.numbers, n, generator)
     else:
         return
     for numbers, positions, fit in batches:
-        if not problem.fits(numbers):
-            return
-        yield Starts(numbers, positions, "distances", fit)
+        if problem.fits(numbers):
+            yield Starts(numbers, positions, "distances", fit)
 
 
 def by_density(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:

@@ -82,8 +82,8 @@ class RunConfig(Run):
 
 
 def read_config(path: Path | str) -> Run:
-    """Read and check a YAML file; of an autoencoder of molecules or of crystals or of a flow, as
-    `model.kind` says.
+    """Read and check a YAML file; of an autoencoder of molecules or of crystals, of a flow or of a
+    network that inverts, as `model.kind` says.
 
     Raises:
         GeomaeError: it can't be read, or says what no configuration has; the message names the
@@ -100,6 +100,10 @@ def read_config(path: Path | str) -> Run:
         from geomae.generation.config import FlowRun
 
         return _checked(path, content, FlowRun)
+    if kind == "inversion":
+        from geomae.inversion.network.config import InversionRun
+
+        return _checked(path, content, InversionRun)
     return _checked(path, content, RunConfig)
 
 

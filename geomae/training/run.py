@@ -17,6 +17,7 @@ TASKS = {
     "autoencoder": "geomae.training.molecules",
     "crystals": "geomae.crystals.training",
     "flow": "geomae.generation.training",
+    "inversion": "geomae.inversion.network.training",
 }
 """Modules whose `task(config)` makes the task of a kind of model."""
 

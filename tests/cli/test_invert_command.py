@@ -51,3 +51,10 @@ def test_values_of_another_length_are_refused(files, tmp_path):
     arguments = ["invert", str(tmp_path / "short.npz"), "-d", str(options), "-o", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2 and "not an array of [7]" in result.output
+
+
+def test_a_network_that_there_is_not_is_named(files, tmp_path):
+    options, values = files
+    arguments = ["invert", str(values), "-d", str(options), "-o", str(tmp_path)]
+    result = CliRunner().invoke(app, [*arguments, "--network", "nothing"])
+    assert result.exit_code == 2 and "there is no model 'nothing'" in result.output

@@ -89,3 +89,20 @@ def test_flat_sets_are_refused():
         lattice_of(np.array([[1.0, 0, 0], [0, 1.0, 0], [1.0, 1.0, 0]]))
     with pytest.raises(GeomaeError, match="spans no lattice"):
         niggli(np.zeros((3, 3)))
+
+
+def test_ties_but_for_rounding_are_reduced_too():
+    cell = np.array(
+        [
+            [8.56042623325742, 1.693583939754717e-09, 3.783699202477425e-10],
+            [-4.948490825650413, 6.9852226767294585, 5.346979285118098e-10],
+            [-8.24720984972209e-10, -1.7715261289158457e-09, 7.889970005039341],
+        ]
+    )
+    reduced = niggli(cell)
+    assert np.linalg.det(reduced) == pytest.approx(abs(np.linalg.det(cell)))
+    assert sorted(np.linalg.norm(reduced, axis=1)) == pytest.approx(
+        [7.8638, 7.88997, 8.56043], abs=1e-4
+    )
+    whole = cell @ np.linalg.inv(reduced)
+    assert np.allclose(whole, np.round(whole), atol=1e-6)

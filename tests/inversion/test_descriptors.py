@@ -147,3 +147,32 @@ def test_options_make_descriptors_and_faults_are_named(tmp_path):
         descriptor_of({"kind": "fingerprint"})
     with pytest.raises(GeomaeError, match="can't read"):
         read_descriptor(tmp_path / "none.yaml")
+
+
+def test_invariants_of_latents_are_a_descriptor(water):
+    from geomae.autoencoder import Autoencoder
+    from geomae.data import Structure
+    from geomae.invariants import invariants
+    from geomae.inversion import LatentInvariants, align
+    from geomae.inversion.refine import refine
+    from tests.autoencoder.conftest import small_config
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Autoencoder(small_config()).double()
+    descriptor = LatentInvariants(model, "cross")
+    values = descriptor.of(water)
+    wanted = invariants(model.encode([water]), "cross")[0]
+    assert torch.allclose(values, wanted, rtol=0, atol=1e-12 * float(wanted.abs().max()))
+    weights, places = descriptor.weights(water.numbers)[None], water.positions[None]
+    found, slopes = descriptor.jacobian(weights, places)
+    moved = 1e-5 * torch.arange(9.0, dtype=torch.float64).reshape(3, 3).sin()
+    ahead = descriptor(water.numbers, water.positions + moved)
+    behind = descriptor(water.numbers, water.positions - moved)
+    along = torch.einsum("fna,na->f", slopes[0], moved)
+    assert torch.allclose((ahead - behind) / 2, along, rtol=1e-3, atol=1e-9)
+    assert torch.allclose(found[0], values)
+    near = (water.positions + 1e4 * moved * 0.5)[None]
+    ends = refine(descriptor.jacobian, values, weights, near, steps=40)
+    assert float(ends.residual[0]) < 1e-9
+    assert align(water, Structure(water.numbers, ends.positions[0]), mirror=True).rmsd < 1e-6

@@ -3,6 +3,7 @@
 from geomae.inversion.descriptors.base import Descriptor as Descriptor
 from geomae.inversion.descriptors.convert import as_descriptor as as_descriptor
 from geomae.inversion.descriptors.density import RadialDensity as RadialDensity
+from geomae.inversion.descriptors.latents import LatentInvariants as LatentInvariants
 from geomae.inversion.descriptors.lists import CoulombMatrix as CoulombMatrix
 from geomae.inversion.descriptors.lists import Function as Function
 from geomae.inversion.descriptors.lists import SortedDistances as SortedDistances

@@ -11,6 +11,7 @@ from torch import Tensor
 from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
+from geomae.inversion.refine import exact_jacobian
 
 
 class Descriptor(ABC):
@@ -40,9 +41,19 @@ class Descriptor(ABC):
     ) -> Float[Tensor, " values"]:
         """Values of a structure, in a row. Positions are in Å, lattice vectors behind them."""
 
+    def jacobian(
+        self, weights: Float[Tensor, "k n s"], positions: Float[Tensor, "k p 3"]
+    ) -> tuple[Float[Tensor, "k f"], Float[Tensor, "k f p 3"]]:
+        """Values of a batch of structures, and their derivatives by positions."""
+        return exact_jacobian(self.evaluate)(weights, positions)
+
     @abstractmethod
     def shape(self, n_atoms: int) -> tuple[int, ...]:
         """Shape of the values of a structure of so many atoms."""
+
+    def sees(self, positions: Float[Tensor, "p 3"]) -> bool:
+        """Whether every atom counts; one that doesn't could as well be missing."""
+        return True
 
     def n_atoms_of(self, shape: tuple[int, ...]) -> int | None:
         """Number of atoms that the shape of the values tells; None if it doesn't."""

@@ -208,6 +208,12 @@ class Soap(Descriptor):
         rows = n_atoms if self.centres == "all" else 1
         return (rows if isinstance(self.centres, str) else len(self.centres), self.n_features)
 
+    def sees(self, positions: Float[Tensor, "p 3"]) -> bool:
+        if self.centres == "all" or self.cell is not None or self.lattice:
+            return True
+        gaps = displacements(self, positions[None]).vectors[0, :, 0].norm(dim=-1)
+        return bool((gaps.amin(0) <= self.r_cut + self.padding).all())
+
     def n_atoms_of(self, shape: tuple[int, ...]) -> int | None:
         told = self.average == "off" and self.centres == "all" and len(shape) == 2 and shape[0] > 0
         return shape[0] if told else None
@@ -231,14 +237,26 @@ class Soap(Descriptor):
     ) -> tuple["Soap", Float[Tensor, " part"]]:
         """The SOAP of some of the elements' atoms alone, as though there were no others.
 
-        Pairs of channels of these elements, in the rows of their atoms, know nothing of the rest.
-
         Args:
             values: of all atoms, in a row.
             numbers: atomic number of each row.
             kept: atoms that are left: all or none of an element.
         """
-        species = tuple(z for z in self.species if bool((numbers[kept] == z).any()))
+        rows = values.reshape(-1, self.n_features)[kept]
+        return self.only(rows.flatten(), numbers[kept])
+
+    def only(
+        self, values: Float[Tensor, " f"], numbers: Int[Tensor, " n"]
+    ) -> tuple["Soap", Float[Tensor, " part"]]:
+        """The SOAP of some elements' atoms alone, about the same centres.
+
+        Pairs of channels of these elements know nothing of the rest.
+
+        Args:
+            values: of all elements, in a row.
+            numbers: atomic numbers of the elements that are left.
+        """
+        species = tuple(z for z in self.species if bool((numbers == z).any()))
         part = copy(self)
         part.species = species
         part.__dict__.pop("features", None)
@@ -248,8 +266,7 @@ class Soap(Descriptor):
         place[channels] = torch.arange(len(channels))
         _, first, second = self.features
         wanted = (place[first] >= 0) & (place[second] >= 0)
-        table = values.reshape(-1, self.n_features)[kept][:, wanted]
-        return part, table.flatten()
+        return part, values.reshape(-1, self.n_features)[:, wanted].flatten()
 
     def evaluate(
         self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "p 3"]
