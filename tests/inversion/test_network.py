@@ -118,7 +118,7 @@ def test_it_learns(model, tmp_path):
     around = environments()
     learner = Inverter.from_file(saved(model, tmp_path)).train()
     losses = []
-    trainer = Trainer(learner, lambda step: around.turned(canonical_frames(around)), run, tmp_path)
+    trainer = Trainer(learner, lambda *_: around.turned(canonical_frames(around)), run, tmp_path)
     fixed = learner.reduction.basis.clone()
     for _ in range(40):
         losses.append(trainer.train_step()["loss"])
