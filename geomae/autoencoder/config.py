@@ -1,9 +1,19 @@
 """Typed configuration of an autoencoder: what `config.yaml` says and a checkpoint carries."""
 
 from math import inf
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+def _in_order(value: tuple[int, ...]) -> tuple[int, ...]:
+    if not value or list(value) != sorted(set(value)) or value[0] < 1 or value[-1] > 118:
+        raise ValueError("elements must be distinct atomic numbers (1 to 118) in ascending order")
+    return value
+
+
+Elements = Annotated[tuple[int, ...], AfterValidator(_in_order)]
+"""Atomic numbers that a model knows, ascending."""
 
 
 class Config(BaseModel):
@@ -112,21 +122,12 @@ class AutoencoderConfig(Config):
     """
 
     kind: Literal["autoencoder"] = "autoencoder"
-    elements: tuple[int, ...]
+    elements: Elements
     max_atoms: int = Field(ge=1)
     heavy_weight: float = Field(6.0, gt=0)
     atoms: AtomsConfig = AtomsConfig()
     levels: tuple[LevelConfig, ...] = Field(min_length=1)
     latent: LatentConfig | None = None
-
-    @field_validator("elements")
-    @classmethod
-    def _sorted_elements(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or list(value) != sorted(set(value)) or value[0] < 1 or value[-1] > 118:
-            raise ValueError(
-                "elements must be distinct atomic numbers (1 to 118) in ascending order"
-            )
-        return value
 
     @property
     def scales(self) -> list[float]:

@@ -3,9 +3,9 @@
 from math import inf
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from geomae.autoencoder.config import Config, LatentConfig, LevelConfig
+from geomae.autoencoder.config import Config, Elements, LatentConfig, LevelConfig
 
 
 class SitesConfig(Config):
@@ -54,7 +54,7 @@ class CrystalConfig(Config):
     """
 
     kind: Literal["crystals"] = "crystals"
-    elements: tuple[int, ...]
+    elements: Elements
     max_atoms: int = Field(ge=1)
     symprec: float = Field(1e-3, gt=0)
     sites: SitesConfig = SitesConfig()
@@ -70,15 +70,6 @@ class CrystalConfig(Config):
     atoms: PeaksConfig
     lattice: PeaksConfig
     latent: LatentConfig = LatentConfig(lmax=6, channels=32)
-
-    @field_validator("elements")
-    @classmethod
-    def _sorted_elements(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or list(value) != sorted(set(value)) or value[0] < 1 or value[-1] > 118:
-            raise ValueError(
-                "elements must be distinct atomic numbers (1 to 118) in ascending order"
-            )
-        return value
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "CrystalConfig":

@@ -69,6 +69,22 @@ def niggli(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
     return reduced if np.linalg.det(reduced) > 0 else -reduced
 
 
+def change_of_basis(
+    cell: Float[np.ndarray, "3 3"], other: Float[np.ndarray, "3 3"], tolerance: float
+) -> Float[np.ndarray, "3 3"] | None:
+    """Whole numbers, of determinant 1 or -1, that nearly make one basis of another; None if the
+    two span different lattices.
+
+    Args:
+        cell, other: lattice vectors as rows, in Å; `cell` is about `result @ other`.
+        tolerance: largest deviation from whole numbers.
+    """
+    coefficients = cell @ np.linalg.inv(other)
+    whole = np.round(coefficients)
+    near = np.abs(coefficients - whole).max() <= tolerance
+    return whole if near and round(abs(np.linalg.det(whole))) == 1 else None
+
+
 def voronoi_vectors(cell: Float[np.ndarray, "3 3"], *, tolerance: float = TIED) -> LatticeVectors:
     """The vectors to lattice points that share a face, edge or corner of the Wigner-Seitz cell.
 

@@ -32,9 +32,11 @@ READINGS = 4
 LATTICES = 3
 """Lattices in which crystals in doubt are mended, at most."""
 
-PLANS = ((0.5, 3, 12), (0.8, 3, 12))
-"""How crystals in doubt are mended, until one is certified: least probability of the atoms to start
-with, turns of editing and refining, and edits a turn."""
+CLEAR = (0.5, 0.8)
+"""Least probabilities of the atoms that mending starts from, one after the other."""
+
+TURNS, EDITS = 3, 12
+"""Turns of editing and refining a crystal, and edits a turn, at most."""
 
 Settled = tuple[RefinedCrystal, bool]
 """A crystal, and whether it is certified."""
@@ -81,7 +83,7 @@ class Reader:
         self, best: list[Settled | None], array: Tensor, readings: dict[int, Iterator[Draft]]
     ) -> None:
         """The next reading of each crystal in doubt; the better one stays."""
-        jobs = [(i, next(readings[i], None)) for i in _doubtful(best) if i in readings]
+        jobs = [(i, next(readings[i], None)) for i in _doubtful(best)]
         self._keep_better(best, array, [(i, draft) for i, draft in jobs if draft is not None])
 
     def _mend(self, best: list[Settled | None], array: Tensor, fineness: int) -> None:
@@ -91,8 +93,8 @@ class Reader:
         for i in _doubtful(best):
             editor = Editor(self.decoder, self.rough, array[i])
             sketches = editor.sketches(LATTICES, fineness)
-            for (clear, turns, edits), sketch in product(PLANS, sketches):
-                self._mend_one(best, array, i, editor, sketch.clear(clear), turns, edits)
+            for least, sketch in product(CLEAR, sketches):
+                self._mend_one(best, array, i, editor, sketch.clear(least))
                 own = best[i]
                 if own is not None and own[1]:
                     break
@@ -104,12 +106,10 @@ class Reader:
         i: int,
         editor: Editor,
         draft: Draft,
-        turns: int,
-        edits: int,
     ) -> None:
         """Edit and refine a crystal by turns; the best one stays."""
-        for turn in range(turns):
-            edited = editor.edited(draft, edits)
+        for turn in range(TURNS):
+            edited = editor.edited(draft, EDITS)
             if edited is None and turn:
                 break
             (settled,) = self._settle([(i, draft if edited is None else edited)], array)

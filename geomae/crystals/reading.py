@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from geomae.crystals.decoder import CrystalDecoder
-from geomae.crystals.lattice import niggli, shortest_independent, voronoi_vectors
+from geomae.crystals.lattice import change_of_basis, niggli, shortest_independent, voronoi_vectors
 from geomae.crystals.peaks import field_peaks
 from geomae.crystals.symmetry import nearest
 from geomae.errors import GeomaeError
@@ -306,10 +306,7 @@ class SeenLattice:
 
     def like(self, other: "SeenLattice") -> bool:
         """Whether both are nearly one lattice: each has nearly the other's vectors."""
-        coefficients = self.cell @ np.linalg.inv(other.cell)
-        whole = np.round(coefficients)
-        near = np.abs(coefficients - whole).max() < FITS
-        return bool(near and round(abs(np.linalg.det(whole))) == 1)
+        return change_of_basis(self.cell, other.cell, FITS) is not None
 
 
 def best_lattice(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomae.crystals.lattice import niggli
+from geomae.crystals.lattice import change_of_basis, niggli
 from geomae.crystals.reading import Draft, Sketch
 from geomae.crystals.symmetry import nearest
 from geomae.errors import GeomaeError
@@ -54,12 +54,11 @@ class SiteGroup:
         """The lattice nearest to one that the operations leave as it is, Niggli-reduced; None if
         they do not nearly leave that one.
         """
-        inverse, mean = np.linalg.inv(cell), np.zeros((3, 3))
+        mean = np.zeros((3, 3))
         for rotation in self.rotations:
             turned = cell @ rotation.T
-            coefficients = turned @ inverse
-            whole = np.round(coefficients)
-            if np.abs(coefficients - whole).max() > WHOLE or abs(np.linalg.det(whole)) != 1:
+            whole = change_of_basis(turned, cell, WHOLE)
+            if whole is None:
                 return None
             mean += np.linalg.solve(whole, turned)
         return niggli(mean / len(self.rotations))

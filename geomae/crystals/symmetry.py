@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 
+from geomae.crystals.lattice import niggli
 from geomae.data.structure import Structure
 from geomae.errors import MissingExtraError, StructureError, UnsupportedStructureError
 
@@ -251,6 +252,4 @@ def nearest(
 @lru_cache(maxsize=32)
 def _reduced(cell: bytes) -> Float[np.ndarray, "3 3"]:
     """The Niggli-reduced basis of a cell, given by the bytes of its array."""
-    from geomae.crystals.lattice import niggli
-
     return niggli(np.frombuffer(cell).reshape(3, 3))

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from geomae.autoencoder.config import Config
+from geomae.autoencoder.config import Config, Elements
 from geomae.training.config import Run
 
 
@@ -30,7 +30,7 @@ class FlowConfig(Config):
 
     kind: Literal["flow"] = "flow"
     autoencoder: str
-    elements: tuple[int, ...]
+    elements: Elements
     max_atoms: int = Field(ge=1)
     lmax: int = Field(ge=1)
     latent_channels: int = Field(ge=1)
@@ -44,13 +44,6 @@ class FlowConfig(Config):
     counts_untold: float = Field(0.1, ge=0, le=1)
     inventory_untold: float = Field(0.1, ge=0, le=1)
     properties_untold: float = Field(0.5, ge=0, le=1)
-
-    @field_validator("elements")
-    @classmethod
-    def _sorted_elements(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or list(value) != sorted(set(value)):
-            raise ValueError("elements must be distinct atomic numbers in ascending order")
-        return value
 
 
 class FlowData(Config):

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from geomae.errors import GeomaeError
 from geomae.memory import keep_memory
 from geomae.training.config import Run, TrainingConfig
 from geomae.training.logs import Log
+from geomae.training.order import noise_seed
 from geomae.training.ranks import Ranks
 
 Evaluation = Callable[[dict[str, Tensor]], dict[str, float]]
@@ -157,7 +157,9 @@ class Trainer:
         total: dict[str, Tensor] = {}
         for part in range(self.ranks.index, self.parts, self.ranks.count):
             batch = self.batches(self.step, part, self.parts)
-            generator = torch.Generator().manual_seed(noise_seed(self.settings, self.step, part))
+            generator = torch.Generator().manual_seed(
+                noise_seed(self.settings.seed, self.step, part)
+            )
             low = self.settings.mixed_precision
             with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=low):
                 losses = self.model.loss(batch, generator)
@@ -241,10 +243,3 @@ def learning_rate(settings: TrainingConfig, step: int) -> float:
     rise = min(1.0, (step + 1) / max(settings.warmup, 1))
     fall = 1.0 if step < start else (settings.steps - step) / max(settings.steps - start, 1)
     return settings.learning_rate * min(rise, fall)
-
-
-def noise_seed(settings: TrainingConfig, step: int, part: int) -> int:
-    """Seed of the random numbers of a part of a step."""
-    if part == 0:
-        return settings.seed * 1_000_003 + step
-    return int(np.random.SeedSequence((settings.seed, step, part)).generate_state(1)[0])

@@ -32,3 +32,10 @@ class Order:
     def part(self, step: int, part: int, parts: int) -> Int[np.ndarray, " own"]:
         """One of equal parts of a step's structures."""
         return self(step).reshape(parts, -1)[part]
+
+
+def noise_seed(seed: int, step: int, part: int) -> int:
+    """Seed of the random numbers of a part of a step."""
+    if part == 0:
+        return seed * 1_000_003 + step
+    return int(np.random.SeedSequence((seed, step, part)).generate_state(1)[0])

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from geomae.autoencoder.config import Config
+from geomae.autoencoder.config import Config, Elements
 from geomae.training.config import Run
 
 
@@ -36,7 +36,7 @@ class InversionConfig(Config):
     """
 
     kind: Literal["inversion"] = "inversion"
-    elements: tuple[int, ...]
+    elements: Elements
     soap: SoapConfig = SoapConfig()
     directions: int = Field(20, ge=1)
     components: int = Field(256, ge=1)
@@ -51,13 +51,6 @@ class InversionConfig(Config):
     softening: float = Field(0.5, gt=0)
     atoms: int = Field(6, ge=1)
     rivals: int = Field(32, ge=1)
-
-    @field_validator("elements")
-    @classmethod
-    def _sorted_elements(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or list(value) != sorted(set(value)):
-            raise ValueError("elements must be distinct atomic numbers in ascending order")
-        return value
 
 
 class EnvironmentData(Config):

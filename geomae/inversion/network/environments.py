@@ -8,7 +8,7 @@ from torch import Tensor
 
 from geomae.data.sources.qm9 import load_qm9, split_indices
 from geomae.inversion.network.config import EnvironmentData
-from geomae.training.order import Order
+from geomae.training.order import Order, noise_seed
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class EnvironmentBatches:
 
     def __call__(self, step: int, part: int = 0, parts: int = 1) -> Environments:
         rows = self.order.part(step, part, parts)
-        seed = self.seed * 1_000_003 + step + part * 1_000_000_007
-        drawn = self._around(torch.from_numpy(rows), torch.Generator().manual_seed(seed))
+        chance = torch.Generator().manual_seed(noise_seed(self.seed, step, part))
+        drawn = self._around(torch.from_numpy(rows), chance)
         return drawn.turned(canonical_frames(drawn))
 
     def _around(self, rows: Int[Tensor, " b"], chance: torch.Generator) -> Environments:
