@@ -40,7 +40,10 @@ def generate(
         typer.Option(help="Around it: noise in parts of the latents' spread; 0.3 by default."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Evaluations of the flow.")] = 20,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Evaluations of the flow; 50 of atoms', 20 of latents'."),
+    ] = None,
     revise: Annotated[
         bool, typer.Option("--revise", help="Draw, encode, and finish the flow again, in passes.")
     ] = False,
@@ -127,7 +130,9 @@ def _settings(sampler: "Sampler", model: str, near: Path | None, noise: float | 
     """What decides about samples, in plain words and digests."""
     from geomae.autoencoder.zoo import weights_of
 
-    names = [sampler.name] + ([] if sampler.flow is None else [model, f"{model}-flow"])
+    names = [sampler.name] + (
+        [] if sampler.flow is None else [model, f"{model}-atoms", f"{model}-flow"]
+    )
     files = []
     for name in names:
         try:

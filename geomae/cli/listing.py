@@ -29,6 +29,8 @@ def _description(path: Path) -> tuple[str, ...]:
     from geomae.autoencoder import load
     from geomae.checkpoint import checkpoint_kind
     from geomae.data.elements import SYMBOLS
+    from geomae.generation.flow import LatentFlow
+    from geomae.generation.request import load_any_flow
 
     kind = checkpoint_kind(path)
     if kind == "inversion":
@@ -37,13 +39,10 @@ def _description(path: Path) -> tuple[str, ...]:
         network = load_inverter(path)
         elements, parameters = network.config.elements, network.parameters()
         what, atoms, latent = "draws atoms from SOAP vectors", "", ""
-    elif kind == "flow":
-        from geomae.generation import load_flow
-
-        flow = load_flow(path)
-        elements, parameters = flow.elements, flow.velocity.parameters()
+    elif (flow := load_any_flow(str(path))) is not None:
+        elements, parameters = flow.elements, flow.network_parameters
         what, atoms = f"generates, for {flow.autoencoder}", f"1 to {flow.config.max_atoms}"
-        latent = "{} x {}".format(*flow.latent_shape)
+        latent = "{} x {}".format(*flow.latent_shape) if isinstance(flow, LatentFlow) else ""
     else:
         model = load(path)
         elements, parameters = model.elements, model.parameters()

@@ -12,7 +12,7 @@ from torch import Tensor
 from geomae.errors import GeomaeError
 
 if TYPE_CHECKING:
-    from geomae.generation.flow import LatentFlow
+    from geomae.generation.conditioned import Flow
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def generator_of(seed: int, number: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
 
 
-def draw(flow: "LatentFlow", n: int, conditions: Conditions, seed: int) -> Drawn:
+def draw(flow: "Flow", n: int, conditions: Conditions, seed: int) -> Drawn:
     """Composition and inventory of every sample, on the CPU.
 
     An inventory is drawn from those of the flow's data: as frequent as there, among those with the
@@ -67,7 +67,9 @@ def draw(flow: "LatentFlow", n: int, conditions: Conditions, seed: int) -> Drawn
     """
     check_conditions(flow, n, conditions)
     inventories, formulas = flow.inventories(), flow.formulas()
-    weights = flow.statistics["shares"].double().cpu() * _likelihood(flow, conditions.properties)
+    weights = flow.statistics["shares"].double().cpu() * property_likelihood(
+        flow, conditions.properties
+    )
     rows = []
     for i in range(n):
         own = torch.where(_fitting(formulas, conditions, i), weights, 0.0)
@@ -89,7 +91,7 @@ def _fitting(formulas: Int[Tensor, "rows elements"], conditions: Conditions, i: 
     return torch.ones(len(formulas), dtype=torch.bool)
 
 
-def _likelihood(flow: "LatentFlow", properties: Mapping[str, float]) -> Float[Tensor, " rows"]:
+def property_likelihood(flow: "Flow", properties: Mapping[str, float]) -> Float[Tensor, " rows"]:
     """How likely each inventory makes properties, in parts of the likeliest; never zero."""
     logarithm = torch.zeros(len(flow.statistics["shares"]), dtype=torch.float64)
     for name, value in properties.items():
@@ -100,7 +102,7 @@ def _likelihood(flow: "LatentFlow", properties: Mapping[str, float]) -> Float[Te
     return (logarithm - logarithm.max()).clamp(min=-600).exp()
 
 
-def check_conditions(flow: "LatentFlow", n: int, conditions: Conditions) -> None:
+def check_conditions(flow: "Flow", n: int, conditions: Conditions) -> None:
     """See that samples can be asked for so.
 
     Raises:

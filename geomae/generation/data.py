@@ -67,11 +67,7 @@ def latents_of_qm9(autoencoder: str, split: str, properties: tuple[str, ...] = (
     if not isinstance(model, Autoencoder):
         raise GeomaeError(f"'{autoencoder}' is no autoencoder of molecules")
     data, ids = load_qm9(), torch.from_numpy(split_indices(split))
-    scalars = {name for name, values in data.properties.items() if values.ndim == 1}
-    if strange := sorted(set(properties) - scalars):
-        raise GeomaeError(
-            f"QM9 has no scalar property '{strange[0]}'; it has: {', '.join(sorted(scalars))}"
-        )
+    scalars = scalars_of(data, ids, properties)
     weights = hashlib.sha256(weights_of(autoencoder).read_bytes()).hexdigest()
     key = hashlib.sha256(json.dumps([FORMAT, weights, split]).encode()).hexdigest()[:12]
     path = cache_directory() / f"qm9-latents-{key}.safetensors"
@@ -84,8 +80,24 @@ def latents_of_qm9(autoencoder: str, split: str, properties: tuple[str, ...] = (
         compositions_of(kinds, inventory, model.elements),
         kinds,
         inventory,
-        {name: data.properties[name][ids] for name in properties},
+        scalars,
     )
+
+
+def scalars_of(
+    data: QM9, ids: Int[Tensor, " n"], properties: tuple[str, ...]
+) -> dict[str, Float[Tensor, " n"]]:
+    """Scalar properties of some molecules, by name.
+
+    Raises:
+        GeomaeError: QM9 has no such property.
+    """
+    scalars = {name for name, values in data.properties.items() if values.ndim == 1}
+    if strange := sorted(set(properties) - scalars):
+        raise GeomaeError(
+            f"QM9 has no scalar property '{strange[0]}'; it has: {', '.join(sorted(scalars))}"
+        )
+    return {name: data.properties[name][ids] for name in properties}
 
 
 @torch.no_grad()

@@ -10,19 +10,13 @@ from torch import Tensor, nn
 
 from geomae.autoencoder.latents import Latents
 from geomae.autoencoder.zoo import weights_of
-from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from geomae.equivariant.layout import Layout
-from geomae.errors import CheckpointError
+from geomae.generation.conditioned import Flow
 from geomae.generation.conditions import Conditions, draw
 from geomae.generation.config import FlowConfig
 from geomae.generation.data import LatentSet
-from geomae.generation.inventory import compositions_of
 from geomae.generation.statistics import Statistics
 from geomae.generation.velocity import Velocity
-
-STATISTICS = "statistics."
-"""What the names of statistics in a checkpoint start with."""
-
 
 Projector = Callable[[Tensor], Tensor]
 """A linear projection of latents `[n, m, c]`, such as on those that a group leaves as they are."""
@@ -47,7 +41,7 @@ class Settings:
     warp: float = 1.0
 
 
-class LatentFlow(nn.Module):
+class LatentFlow(Flow):
     """Moves noise to latents: x_t = (1 - t) noise + t latent, in coordinates of its own.
 
     The coordinates are principal components of the channels of each degree, divided by a power of
@@ -59,15 +53,13 @@ class LatentFlow(nn.Module):
         statistics: of the latents to be made.
     """
 
+    kind = "flow"
+    configuration = FlowConfig
+    contents = Statistics
+
     def __init__(self, config: FlowConfig, statistics: Statistics):
-        super().__init__()
-        self.config, self.layout = config, Layout(config.lmax)
-        self.statistics = nn.ParameterDict(
-            {
-                name: nn.Parameter(tensor.float(), requires_grad=False)
-                for name, tensor in statistics.tensors().items()
-            }
-        )
+        super().__init__(config, statistics)
+        self.layout = Layout(config.lmax)
         self.velocity = Velocity(
             config.latent_channels,
             config.lmax,
@@ -80,41 +72,9 @@ class LatentFlow(nn.Module):
         )
 
     @property
-    def autoencoder(self) -> str:
-        """Name of the autoencoder whose latents it makes."""
-        return self.config.autoencoder
-
-    @property
-    def elements(self) -> tuple[int, ...]:
-        """Atomic numbers that compositions count, in their order."""
-        return self.config.elements
-
-    @property
-    def properties(self) -> tuple[str, ...]:
-        """Scalar properties that can be asked for."""
-        return self.config.properties
-
-    @property
     def latent_shape(self) -> tuple[int, int]:
         """Components and channels of a latent."""
         return self.layout.components, self.config.latent_channels
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.velocity.parameters()).dtype
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    def inventories(self) -> Int[Tensor, "rows kinds"]:
-        """The inventories that occur in the flow's data, heavy atoms of each kind, on the CPU."""
-        return self.statistics["inventories"].cpu().round().long()
-
-    def formulas(self) -> Int[Tensor, "rows elements"]:
-        """Atoms of each element that these come to, on the CPU."""
-        kinds = self.statistics["kinds"].cpu().round().long()
-        return compositions_of(kinds, self.inventories(), self.elements)
 
     def compositions(
         self, n: int, *, conditions: Conditions | None = None, seed: int = 0
@@ -276,30 +236,6 @@ class LatentFlow(nn.Module):
             time=time,
             settings=settings or Settings(),
         )
-
-    def save(self, path: Path | str) -> None:
-        """Write weights, statistics and configuration to a safetensors file."""
-        config = self.config.model_dump(mode="json")
-        write_checkpoint(path, Checkpoint("flow", config, dict(self.named_parameters())))
-
-    @classmethod
-    def from_file(cls, path: Path | str, *, device: torch.device | str = "cpu") -> "LatentFlow":
-        """Read what `save` or a released training wrote."""
-        content = read_checkpoint(path, "flow")
-        stored = {
-            name.removeprefix(STATISTICS): tensor
-            for name, tensor in content.tensors.items()
-            if name.startswith(STATISTICS)
-        }
-        try:
-            with torch.random.fork_rng(devices=[]):
-                flow = cls(
-                    FlowConfig.model_validate(content.config), Statistics.from_tensors(stored)
-                )
-            flow.load_state_dict(content.tensors)
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise CheckpointError(f"{path} does not fit its own configuration: {error}") from error
-        return flow.to(device).eval()
 
 
 def load_flow(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> LatentFlow:

@@ -5,6 +5,8 @@ atoms within the length of a single bond of it. A carbon with two hydrogens and 
 is a methylene group. Inventories say more than a formula and less than a graph.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -32,19 +34,39 @@ def inventories(
     order = torch.argsort(sizes, stable=True)
     keys, owners = [], []
     for part in order.split(COUNTED_TOGETHER):
-        key, owner = _keys(numbers, positions, offsets, ids[part])
-        keys.append(key)
-        owners.append(part[owner])
+        own = heavy_atoms(numbers, positions, offsets, ids[part])
+        keys.append(own.keys)
+        owners.append(part[own.owner])
     kinds, kind = torch.cat(keys).unique(dim=0, return_inverse=True)
     table = torch.zeros(len(ids), len(kinds), dtype=torch.long)
     ones = torch.ones_like(kind)
     return kinds, table.index_put((torch.cat(owners), kind), ones, accumulate=True)
 
 
-def _keys(
-    numbers: Tensor, positions: Tensor, offsets: Tensor, ids: Tensor
-) -> tuple[Int[Tensor, "heavy 3"], Int[Tensor, " heavy"]]:
-    """Element, hydrogens and heavy neighbours of every heavy atom, and whose it is."""
+@dataclass(frozen=True)
+class HeavyAtoms:
+    """Heavy atoms of some molecules, and the hydrogens that they have.
+
+    Attributes:
+        keys: element, hydrogens and heavy neighbours of each heavy atom, `[heavy, 3]`.
+        owner: number of its molecule.
+        parent: number of each hydrogen's heavy atom among those of its molecule, `[light]`.
+        hydrogen_owner: number of each hydrogen's molecule.
+    """
+
+    keys: Int[Tensor, "heavy 3"]
+    owner: Int[Tensor, " heavy"]
+    parent: Int[Tensor, " light"]
+    hydrogen_owner: Int[Tensor, " light"]
+
+
+def heavy_atoms(
+    numbers: Int[Tensor, " atoms"],
+    positions: Float[Tensor, "atoms 3"],
+    offsets: Int[Tensor, " structures"],
+    ids: Int[Tensor, " n"],
+) -> HeavyAtoms:
+    """The heavy atoms of some molecules of a data set, in their order; see `inventories`."""
     sizes = offsets[ids + 1] - offsets[ids]
     rows = torch.repeat_interleave(torch.arange(len(ids)), sizes)
     slots = torch.arange(len(rows)) - (torch.cumsum(sizes, 0) - sizes)[rows]
@@ -56,8 +78,15 @@ def _keys(
     heavy = z > 1
     to_heavy = torch.where(heavy[:, None], distances, torch.inf)
     bonded = (to_heavy < THRESHOLDS[0].float()[z[:, :, None], z[:, None]]) & heavy[..., None]
-    hydrogens = torch.zeros_like(z).scatter_add(1, to_heavy.argmin(2), (z == 1).long())
-    return torch.stack([z, hydrogens, bonded.sum(2)], 2)[heavy], torch.nonzero(heavy)[:, 0]
+    nearest = to_heavy.argmin(2)
+    hydrogens = torch.zeros_like(z).scatter_add(1, nearest, (z == 1).long())
+    number = torch.cumsum(heavy, 1) - 1
+    return HeavyAtoms(
+        torch.stack([z, hydrogens, bonded.sum(2)], 2)[heavy],
+        torch.nonzero(heavy)[:, 0],
+        number.gather(1, nearest)[z == 1],
+        torch.nonzero(z == 1)[:, 0],
+    )
 
 
 def compositions_of(

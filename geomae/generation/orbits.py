@@ -142,7 +142,7 @@ def orbit_sizes(name: str) -> OrbitSizes:
         pairs = group.symbol.family == "D" or group.symbol.suffix == "h"
         return OrbitSizes((2,), True) if pairs else OrbitSizes((1,), False)
     operations = group.operations.numpy()
-    spaces = [_fixed(operation[None]) for operation in operations]
+    spaces = [fixed_space(operation[None]) for operation in operations]
     planes = [space for space in spaces if len(space) == 2]
     axes = [space[0] for space in spaces if len(space) == 1]
     axes += [np.cross(np.cross(*a), np.cross(*b)) for i, a in enumerate(planes) for b in planes[:i]]
@@ -153,10 +153,10 @@ def orbit_sizes(name: str) -> OrbitSizes:
     for point in points:
         kept = np.linalg.norm(operations @ point - point, axis=1) < FIXED
         sizes.add(len(operations) // int(kept.sum()))
-    return OrbitSizes(tuple(sorted(sizes)), not len(_fixed(operations)))
+    return OrbitSizes(tuple(sorted(sizes)), not len(fixed_space(operations)))
 
 
-def _fixed(operations: Float[np.ndarray, "k 3 3"]) -> Float[np.ndarray, "d 3"]:
+def fixed_space(operations: Float[np.ndarray, "k 3 3"]) -> Float[np.ndarray, "d 3"]:
     """Orthonormal rows that span what all operations leave as it is."""
     mean = operations.mean(0)
     values, vectors = np.linalg.eigh((mean + mean.T) / 2)

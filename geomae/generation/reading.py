@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -145,25 +145,33 @@ class SymmetricReader:
             min(float(refined.residual[0]), fresh),
             fresh < CERTIFIED[self.precision],
         )
-        return self._checked(decoded)
-
-    def _checked(self, decoded: Decoded) -> Decoded:
-        if decoded.structure is None:
-            return decoded
-        found = found_by_pymatgen(decoded.structure)
-        if found is not None and contains(found, self.group.name):
-            decoded.structure.point_group = found
-            return Decoded(
-                decoded.structure, decoded.residual, decoded.certified, found, decoded.fault
-            )
-        fault = (
-            f"pymatgen finds {found or 'no group'} instead of {self.group.name} at {TOLERANCE:g} Å"
-        )
-        return Decoded(None, decoded.residual, False, found, fault)
+        return checked(decoded, self.group)
 
     def _nothing(self) -> str:
         what = "of the formula asked for" if self.wanted else "at all"
         return f"no whole orbits of {self.group.name} {what} in the latent's field"
+
+
+def structure_or_fault(structure: Structure) -> Decoded:
+    """A structure that was made as one: its latent is its own, if it can be a structure."""
+    fault = find_fault(structure)
+    if fault is not None:
+        return Decoded(None, 0.0, False, fault=f"the structure {fault}")
+    structure.confidence = torch.ones(structure.n_atoms, dtype=torch.float64)
+    structure.residual, structure.certified = 0.0, True
+    return Decoded(structure, 0.0, True)
+
+
+def checked(decoded: Decoded, group: PointGroup) -> Decoded:
+    """A reading whose structure has a group, as pymatgen confirms; without one if it has not."""
+    if decoded.structure is None:
+        return decoded
+    found = found_by_pymatgen(decoded.structure)
+    if found is not None and contains(found, group.name):
+        decoded.structure.point_group = found
+        return replace(decoded, group=found)
+    fault = f"pymatgen finds {found or 'no group'} instead of {group.name} at {TOLERANCE:g} Å"
+    return Decoded(None, decoded.residual, False, found, fault)
 
 
 def _decoded(

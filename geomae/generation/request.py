@@ -18,7 +18,7 @@ from geomae.symmetry import GroupError, PointGroup, point_group
 from geomae.symmetry.detect import one_structure
 
 if TYPE_CHECKING:
-    from geomae.generation.flow import LatentFlow
+    from geomae.generation.conditioned import Flow
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def check_asked(
     return counts, group
 
 
-def check_properties(properties: Mapping[str, float], flow: "LatentFlow") -> None:
+def check_properties(properties: Mapping[str, float], flow: "Flow") -> None:
     """See that a flow was trained on the properties that are asked for.
 
     Raises:
@@ -111,30 +111,47 @@ def check_properties(properties: Mapping[str, float], flow: "LatentFlow") -> Non
         raise GeomaeError(f"the flow was not trained on '{name}'{hint} Its properties: {known}")
 
 
-def find_models(name: str, near: bool) -> tuple[str, Autoencoder, "LatentFlow | None"]:
+FLOWS = {"atom_flow": "atoms", "flow": "flow"}
+"""Kinds of flows, the better ones first, and what is added to the name of an autoencoder."""
+
+
+def load_any_flow(name_or_path: str) -> "Flow | None":
+    """A released flow of any kind, by name or path; None if it is another model."""
+    from geomae.generation.atoms.flow import AtomFlow
+    from geomae.generation.flow import LatentFlow
+
+    path = weights_of(name_or_path)
+    kind = checkpoint_kind(path)
+    for own in (AtomFlow, LatentFlow):
+        if kind == own.kind:
+            return own.from_file(path)
+    return None
+
+
+def find_models(name: str, near: bool) -> tuple[str, Autoencoder, "Flow | None"]:
     """Name of the autoencoder, the autoencoder, and the flow of a model.
 
     Args:
-        name: of a flow, or of an autoencoder whose flow is called NAME-flow.
+        name: of a flow, or of an autoencoder whose flow is called NAME-atoms or NAME-flow.
         near: no flow is needed.
 
     Raises:
         GeomaeError: there is no such model, no flow for it, or it is one of crystals.
     """
-    from geomae.generation.flow import load_flow
-
-    flow = None
-    if checkpoint_kind(weights_of(name)) == "flow":
-        flow = load_flow(name)
+    flow = load_any_flow(name)
+    if flow is not None:
         name = flow.autoencoder
     elif not near:
-        if f"{name}-flow" not in released_models():
-            flows = [n for n, p in released_models().items() if checkpoint_kind(p) == "flow"]
+        released = released_models()
+        of_it = [f"{name}-{suffix}" for suffix in FLOWS.values() if f"{name}-{suffix}" in released]
+        if not of_it:
+            flows = [n for n, path in released.items() if checkpoint_kind(path) in FLOWS]
             raise GeomaeError(
-                f"there is no flow '{name}-flow' for the model '{name}', so nothing can be "
-                f"generated but around a structure (near); flows: {', '.join(flows) or 'none'}"
+                f"there is no flow '{name}-atoms' or '{name}-flow' for the model '{name}', so "
+                "nothing can be generated but around a structure (near); flows: "
+                f"{', '.join(flows) or 'none'}"
             )
-        flow = load_flow(f"{name}-flow")
+        flow = load_any_flow(of_it[0])
     model = load(name)
     if not isinstance(model, Autoencoder):
         raise GeomaeError(f"'{name}' is a model of crystals; generation takes those of molecules")

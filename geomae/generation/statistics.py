@@ -1,6 +1,7 @@
 """What a flow knows of its data beside weights: spreads of latents, compositions, properties."""
 
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -9,16 +10,14 @@ from torch import Tensor
 from geomae.equivariant.layout import Layout
 from geomae.generation.data import LatentSet
 
+AnyContents = TypeVar("AnyContents", bound="Contents")
+
 
 @dataclass(frozen=True)
-class Statistics:
-    """Statistics of a set of latents, and of what they are conditioned on.
+class Contents:
+    """What structures of a data set are made of, and which properties go with it.
 
     Attributes:
-        mean: of the scalars, `[c]`; all else has mean zero over orientations.
-        axes: principal axes of the channels of each degree, in columns by falling spread,
-            `[degrees, c, c]`.
-        spread: root mean square along each of them, `[degrees, c]`.
         kinds: of heavy atoms, `[kinds, 3]`; see `geomae.generation.inventory`.
         inventories: the different ones that occur, heavy atoms of each kind, `[rows, kinds]`.
         shares: of the structures that have each, `[rows]`.
@@ -27,9 +26,6 @@ class Statistics:
         property_range: mean and spread of each property over all, `[2, properties]`.
     """
 
-    mean: Float[Tensor, " c"]
-    axes: Float[Tensor, "degrees c c"]
-    spread: Float[Tensor, "degrees c"]
     kinds: Int[Tensor, "kinds 3"]
     inventories: Int[Tensor, "rows kinds"]
     shares: Float[Tensor, " rows"]
@@ -42,23 +38,48 @@ class Statistics:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Statistics":
+    def from_tensors(cls: "type[AnyContents]", tensors: dict[str, Tensor]) -> "AnyContents":
         """From what `tensors` gave, in whatever precision it was kept."""
         whole = {name: tensors[name].round().long() for name in ("kinds", "inventories")}
         return cls(**(tensors | whole))
 
     @staticmethod
-    def of(data: LatentSet) -> "Statistics":
-        """Statistics of a data set."""
-        rows, owner, sizes = data.inventory.unique(dim=0, return_inverse=True, return_counts=True)
-        values = torch.zeros(len(data), len(data.properties), dtype=torch.float64)
-        for column, own in enumerate(data.properties.values()):
+    def of(
+        kinds: Int[Tensor, "kinds 3"],
+        inventory: Int[Tensor, "n kinds"],
+        properties: dict[str, Float[Tensor, " n"]],
+    ) -> "Contents":
+        """Contents of a data set."""
+        rows, owner, sizes = inventory.unique(dim=0, return_inverse=True, return_counts=True)
+        values = torch.zeros(len(inventory), len(properties), dtype=torch.float64)
+        for column, own in enumerate(properties.values()):
             values[:, column] = own
         mean = values.mean(0)
         whole = torch.stack([mean, (values - mean).square().mean(0).sqrt()])
         means, spreads = _moments(values, owner, sizes, whole[1])
-        principal, shares = _principal_axes(data.latents), sizes / len(data)
-        return Statistics(*principal, data.kinds, rows, shares, means, spreads, whole)
+        return Contents(kinds, rows, sizes / len(inventory), means, spreads, whole)
+
+
+@dataclass(frozen=True)
+class Statistics(Contents):
+    """Statistics of a set of latents, and of what they are conditioned on.
+
+    Attributes:
+        mean: of the scalars, `[c]`; all else has mean zero over orientations.
+        axes: principal axes of the channels of each degree, in columns by falling spread,
+            `[degrees, c, c]`.
+        spread: root mean square along each of them, `[degrees, c]`.
+    """
+
+    mean: Float[Tensor, " c"]
+    axes: Float[Tensor, "degrees c c"]
+    spread: Float[Tensor, "degrees c"]
+
+    @staticmethod
+    def of_latents(data: LatentSet) -> "Statistics":
+        """Statistics of a data set."""
+        contents = Contents.of(data.kinds, data.inventory, data.properties)
+        return Statistics(*contents.tensors().values(), *_principal_axes(data.latents))
 
 
 def _principal_axes(latents: Float[Tensor, "n m c"]) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,7 +32,7 @@ def task(config: FlowRun) -> Task:
     """
     check_fit(config.model)
     data = latents_of_qm9(config.model.autoencoder, config.data.split, config.model.properties)
-    flow = LatentFlow(config.model, Statistics.of(data))
+    flow = LatentFlow(config.model, Statistics.of_latents(data))
     return Task(flow, ShuffledLatents(data, config.training.batch_size, config.training.seed))
 
 

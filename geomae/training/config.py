@@ -44,6 +44,8 @@ class TrainingConfig(Config):
         threads: CPU threads of each rank.
         mixed_precision: compute losses with bfloat16 where torch's autocast does; off by default,
             because equivariance is then exact to two or three digits only.
+        release_half: write released weights in float16, at half the size; they are computed with
+            in float32 all the same.
         log_every, checkpoint_every: steps between lines of the log, and between checkpoints.
         evaluate_every, evaluate_n: steps between evaluations of the averaged weights, and how
             many structures that were held out they reconstruct.
@@ -62,6 +64,7 @@ class TrainingConfig(Config):
     seed: int = 0
     threads: int = Field(2, ge=1)
     mixed_precision: bool = False
+    release_half: bool = False
     log_every: int = Field(50, ge=1)
     checkpoint_every: int = Field(500, ge=1)
     evaluate_every: int = Field(1000, ge=1)
@@ -100,6 +103,10 @@ def read_config(path: Path | str) -> Run:
         from geomae.generation.config import FlowRun
 
         return _checked(path, content, FlowRun)
+    if kind == "atom_flow":
+        from geomae.generation.atoms.config import AtomFlowRun
+
+        return _checked(path, content, AtomFlowRun)
     if kind == "inversion":
         from geomae.inversion.network.config import InversionRun
 

@@ -17,6 +17,7 @@ TASKS = {
     "autoencoder": "geomae.training.molecules",
     "crystals": "geomae.crystals.training",
     "flow": "geomae.generation.training",
+    "atom_flow": "geomae.generation.atoms.training",
     "inversion": "geomae.inversion.network.training",
 }
 """Modules whose `task(config)` makes the task of a kind of model."""
@@ -69,4 +70,8 @@ def _task(config: Run, ranks: Ranks) -> Task:
 def release(trainer: Trainer, path: Path | str) -> None:
     """Write the averaged weights and the model's configuration, ready for `geomae.load`."""
     config = trainer.config.model.model_dump(mode="json")
-    write_checkpoint(path, Checkpoint(trainer.config.model.kind, config, trainer.average))
+    tensors = dict(trainer.average)
+    if trainer.settings.release_half:
+        trained = [name for name, own in trainer.parameters.items() if own.requires_grad]
+        tensors |= {name: tensors[name].half() for name in trained}
+    write_checkpoint(path, Checkpoint(trainer.config.model.kind, config, tensors))

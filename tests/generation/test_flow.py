@@ -57,7 +57,7 @@ def flow() -> LatentFlow:
     """A flow whose weights are all at work."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = LatentFlow(flow_config(), Statistics.of(latent_set(200))).double()
+        made = LatentFlow(flow_config(), Statistics.of_latents(latent_set(200))).double()
         with torch.no_grad():
             for parameter in made.velocity.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
@@ -68,7 +68,7 @@ def flow() -> LatentFlow:
 def test_the_velocity_turns_and_mirrors_with_the_latents(dtype):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        made = LatentFlow(flow_config(), Statistics.of(latent_set(200))).to(dtype)
+        made = LatentFlow(flow_config(), Statistics.of_latents(latent_set(200))).to(dtype)
         with torch.no_grad():
             for parameter in made.velocity.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
@@ -208,7 +208,7 @@ def test_a_flow_learns_what_it_is_shown():
     config = flow_config(lmax=1, channels=1).model_copy(update={"properties": ()})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = LatentFlow(config, Statistics.of(data))
+        made = LatentFlow(config, Statistics.of_latents(data))
     optimiser = torch.optim.Adam(made.velocity.parameters(), lr=5e-3)
     for _ in range(300):
         loss = made.loss(data, generator)["loss"]

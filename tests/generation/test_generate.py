@@ -14,6 +14,7 @@ import geomae
 from geomae.autoencoder import Latents
 from geomae.cli import app
 from geomae.generation.compositions import symmetric_compositions
+from geomae.generation.flow import LatentFlow
 from geomae.generation.generate import Sampler
 from geomae.generation.generate import generate as public
 from geomae.generation.noise import normal_noise
@@ -31,14 +32,16 @@ AMMONIA = molecule("NH3")
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
     monkeypatch.setattr("geomae.generation.generate.SHARD", SHARD)
+    monkeypatch.setattr("geomae.generation.latent_samples.SHARD", SHARD)
     monkeypatch.setattr("geomae.generation.folder.SHARD", SHARD)
 
 
-class Flow:
+class Flow(LatentFlow):
     """Stands in for a flow: the latent of one molecule and noise that depends on seed and row."""
 
-    autoencoder, elements, properties = "qm9", (1, 6, 7, 8, 9), ("gap", "mu")
-    config = SimpleNamespace(max_atoms=29)
+    config = SimpleNamespace(
+        autoencoder="qm9", elements=(1, 6, 7, 8, 9), properties=("gap", "mu"), max_atoms=29
+    )
     statistics: ClassVar = {"shares": torch.tensor([0.2, 0.3, 0.5])}
 
     def inventories(self):
@@ -49,9 +52,10 @@ class Flow:
         return torch.tensor([[1, 1, 1, 0, 0], [6, 2, 0, 0, 0], [6, 6, 0, 0, 0]])
 
     def __init__(self, latent):
+        torch.nn.Module.__init__(self)
         self.latent, self.asked = latent, []
 
-    def sample(self, n, *, conditions, project, steps, seed, **_):
+    def sample(self, n, *, conditions, project, steps, seed, start=None, time=0.0, settings=None):
         self.asked.append((n, conditions, steps, seed))
         noise = 0.5 * normal_noise(tuple(self.latent.shape), seed, range(n))
         array = self.latent + (noise if project is None else project(noise))
@@ -164,7 +168,7 @@ def test_bad_input_is_answered_before_sampling(flow, asked, said):
 
 def test_a_model_without_a_flow_is_told(monkeypatch):
     monkeypatch.setattr("geomae.generation.request.released_models", dict)
-    with pytest.raises(geomae.GeomaeError, match="no flow 'qm9-flow'"):
+    with pytest.raises(geomae.GeomaeError, match="no flow 'qm9-atoms' or 'qm9-flow'"):
         public("qm9", 1)
     with pytest.raises(geomae.GeomaeError, match="there is no model 'qm8'"):
         public("qm8", 1)

@@ -1,0 +1,282 @@
+"""Samples of a flow on atoms, by their numbers; with a point group, if one is asked for."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from geomae.autoencoder import Autoencoder, Latents
+from geomae.data.elements import NUMBERS, SYMBOLS
+from geomae.data.structure import Structure
+from geomae.errors import GeomaeError
+from geomae.generation.atoms.flow import AtomFlow, Placing
+from geomae.generation.atoms.integration import NormalNumbers, Projector, Steps, placed
+from geomae.generation.atoms.sites import Seating, Sites, projection
+from geomae.generation.compositions import fill_orbits
+from geomae.generation.conditions import property_likelihood
+from geomae.generation.orbits import OrbitSizes, orbit_sizes
+from geomae.generation.proposals import propose
+from geomae.generation.reading import Decoded, checked, structure_or_fault
+from geomae.generation.request import Asked, parse_formula
+from geomae.metrics.bonds import VALENCE, bond_orders
+from geomae.symmetry import PointGroup
+
+SEATINGS = 6
+"""Ways to put the atoms of a sample on orbits, of which the one is taken whose skeleton comes
+closest to its inventory."""
+
+TOGETHER = 32
+"""Samples without a symmetry that are placed together, whether asked for or not."""
+
+PROPOSED = 400
+"""Inventories at most that are proposed where the data has none."""
+
+
+class AtomSamples:
+    """Makes samples by their numbers.
+
+    Args:
+        flow: a flow on atoms.
+        model: the autoencoder that encodes what it makes.
+        asked: what samples are to be; checked, and without a symmetry.
+        seed: of everything random.
+        steps: how the flow is integrated.
+
+    Raises:
+        GeomaeError: nothing can be made of what is asked for.
+    """
+
+    def __init__(
+        self, flow: AtomFlow, model: Autoencoder, asked: Asked, *, seed: int, steps: Steps
+    ):
+        self.flow, self.model, self.seed, self.steps = flow, model, seed, steps
+        self.kinds = flow.kinds().numpy()
+        values = [asked.properties.get(name, torch.nan) for name in flow.properties]
+        self.properties = torch.tensor(values, dtype=torch.float64)
+        self.inventories, self.shares = self._choices(asked)
+
+    def _choices(
+        self, asked: Asked
+    ) -> tuple[Int[np.ndarray, "rows kinds"], Float[np.ndarray, " rows"]]:
+        """Inventories to draw from, and how often each is."""
+        known, formulas = self.flow.inventories(), self.flow.formulas()
+        likelihood = property_likelihood(self.flow, asked.properties)
+        shares = (self.flow.statistics["shares"].double().cpu() * likelihood).numpy()
+        fits = np.ones(len(known), dtype=bool)
+        if asked.formula is not None:
+            counts = parse_formula(asked.formula)
+            row = torch.tensor([counts.get(SYMBOLS[z], 0) for z in self.flow.elements])
+            fits &= (formulas == row).all(1).numpy()
+        if asked.n_atoms is not None:
+            fits &= (formulas.sum(1) == asked.n_atoms).numpy()
+        fits[fits] = self._possible(known.numpy()[fits])
+        if fits.any():
+            return known.numpy()[fits], shares[fits] / shares[fits].sum()
+        found = self._proposed(asked)
+        found = found[self._possible(found)]
+        if not len(found):
+            parts = asked.formula, asked.n_atoms and f"{asked.n_atoms} atoms", asked.symmetry
+            what = " and ".join(str(part) for part in parts if part) or "anything"
+            raise GeomaeError(f"no set of atoms is known for {what}")
+        return found, np.full(len(found), 1 / len(found))
+
+    def _possible(self, inventories: Int[np.ndarray, "rows kinds"]) -> Bool[np.ndarray, " rows"]:
+        """Which inventories can be placed."""
+        return np.ones(len(inventories), dtype=bool)
+
+    def _orbits(self) -> OrbitSizes:
+        """In which numbers atoms of a kind come."""
+        return OrbitSizes((1,), False)
+
+    def _proposed(self, asked: Asked) -> Int[np.ndarray, "rows kinds"]:
+        """Inventories beyond those of the data."""
+        shares, known = self.flow.statistics["shares"].double().cpu(), self.flow.inventories()
+        counts, orbits = None, self._orbits()
+        if asked.formula is not None:
+            counts = {NUMBERS[symbol]: n for symbol, n in parse_formula(asked.formula).items()}
+        return propose(
+            self.kinds,
+            (shares @ known.double()).numpy(),
+            np.random.default_rng([self.seed, 1]),
+            counts=counts,
+            sizes=orbits.sizes,
+            centre=orbits.centre,
+            n_atoms=asked.n_atoms,
+            most=self.model.config.max_atoms,
+        )[:PROPOSED]
+
+    def __call__(self, numbers: Sequence[int]) -> tuple[list[Decoded], Latents]:
+        """What samples of some numbers are, and their latents.
+
+        Args:
+            numbers: ascending, of one shard.
+        """
+        found = [structure_or_fault(structure) for structure in self._structures(numbers)]
+        shape = len(numbers), *self.model.encoder.latent_shape
+        array = torch.zeros(shape, dtype=self.model.dtype)
+        for row, decoded in enumerate(found):
+            if decoded.structure is None:
+                continue
+            latents = self.model.encode([decoded.structure])
+            array[row] = latents.array[0]
+            decoded.structure.positions = decoded.structure.positions - latents.centres[0]
+            found[row] = self._confirmed(decoded)
+        return found, Latents(array, torch.zeros(len(numbers), 3, dtype=torch.float64))
+
+    def _confirmed(self, decoded: Decoded) -> Decoded:
+        """What is returned of a structure."""
+        return decoded
+
+    def _structures(self, numbers: Sequence[int]) -> list[Structure]:
+        """The structures of samples; all of a shard are made, for rounding depends on the
+        company.
+        """
+        first = numbers[0] - numbers[0] % TOGETHER
+        shard = range(first, first + TOGETHER)
+        inventories = [self._drawn(number)[0] for number in shard]
+        kind = [np.repeat(np.arange(len(self.kinds)), own) for own in inventories]
+        parent = [np.repeat(np.arange(len(own)), self.kinds[own, 1]) for own in kind]
+        made = self._coated(kind, self._skeletons(kind, shard), parent, shard)
+        return [made[number - first] for number in numbers]
+
+    def _drawn(self, number: int) -> tuple[Int[np.ndarray, " kinds"], np.random.Generator]:
+        """Inventory of a sample, and what else of it is drawn at random."""
+        rng = np.random.default_rng([self.seed, 2, number])
+        return self.inventories[rng.choice(len(self.shares), p=self.shares)], rng
+
+    def _skeletons(
+        self,
+        kind: Sequence[np.ndarray],
+        numbers: Sequence[int],
+        project: Projector | None = None,
+    ) -> list[Tensor]:
+        """Heavy atoms, placed; positions in Å."""
+        width = self._width(kind)
+        placing = self.flow.bones(_padded([own + 1 for own in kind], width, 0))
+        positions = self._placed(placing, numbers, "skeleton", project)
+        return [own[: len(k)] for own, k in zip(positions, kind, strict=True)]
+
+    def _width(self, kind: Sequence[np.ndarray]) -> int:
+        """Places for heavy atoms."""
+        return max(self.flow.config.max_heavy, *(len(own) for own in kind))
+
+    def _coated(
+        self,
+        kind: Sequence[np.ndarray],
+        skeletons: Sequence[Tensor],
+        parent: Sequence[np.ndarray],
+        numbers: Sequence[int],
+        project: Projector | None = None,
+    ) -> list[Structure]:
+        """Whole structures, hydrogens placed."""
+        width = self._width(kind)
+        light = max(1, *(len(own) for own in parent))
+        bones = [nn.functional.pad(own, (0, 0, 0, width - len(own))) for own in skeletons]
+        placing = self.flow.coat(
+            _padded([own + 1 for own in kind], width, 0),
+            torch.stack(bones),
+            _padded(parent, light, -1),
+        )
+        positions = self._placed(placing, numbers, "hydrogens", project)
+        structures = []
+        for own, above, places in zip(kind, parent, positions, strict=True):
+            z = [*self.kinds[own, 0].tolist(), *[1] * len(above)]
+            x = torch.cat([places[: len(own)], places[width : width + len(above)]])
+            structures.append(Structure(torch.tensor(z), x.double()))
+        return structures
+
+    def _placed(
+        self, placing: Placing, numbers: Sequence[int], purpose: str, project: Projector | None
+    ) -> Tensor:
+        like = torch.zeros((), dtype=self.flow.dtype)
+        normal = NormalNumbers(self.seed, numbers, purpose, like)
+        properties = self.properties.to(like).expand(len(numbers), -1)
+        return placed(self.flow, placing, properties, normal, self.steps, project)
+
+
+class SymmetricAtomSamples(AtomSamples):
+    """Makes samples that have a point group, by their numbers.
+
+    Args:
+        flow, model, seed, steps: see `AtomSamples`.
+        asked: what samples are to be.
+        group: that they have.
+    """
+
+    def __init__(
+        self,
+        flow: AtomFlow,
+        model: Autoencoder,
+        asked: Asked,
+        group: PointGroup,
+        *,
+        seed: int,
+        steps: Steps,
+    ):
+        self.group, self.sites = group, Sites(group)
+        # symmetry has to last to the rounding of float64
+        super().__init__(deepcopy(flow).double(), model, asked, seed=seed, steps=steps)
+
+    def _orbits(self) -> OrbitSizes:
+        return orbit_sizes(self.group.name)
+
+    def _possible(self, inventories: Int[np.ndarray, "rows kinds"]) -> Bool[np.ndarray, " rows"]:
+        parts = np.concatenate([inventories, inventories @ self.kinds[:, 1:2]], 1)
+        fits, rng = fill_orbits(parts, self._orbits()), np.random.default_rng([self.seed, 0])
+        for row in np.flatnonzero(fits):
+            fits[row] = self.sites.seated(self.kinds, inventories[row], rng) is not None
+        return fits
+
+    def _structures(self, numbers: Sequence[int]) -> list[Structure]:
+        return [self._structure(number) for number in numbers]
+
+    def _structure(self, number: int) -> Structure:
+        """A structure on orbits, of the seatings the one whose skeleton comes out best."""
+        inventory, rng = self._drawn(number)
+        seatings: list[Seating] = []
+        while len(seatings) < SEATINGS:
+            seated = self.sites.seated(self.kinds, inventory, rng)
+            assert seated is not None, "inventories were chosen so that they can be seated"
+            seatings.append(seated)
+        kind = [seating.kind for seating in seatings]
+        streams = [number * SEATINGS + i for i in range(SEATINGS)]
+        moves = [_filled(seating.heavy, self._width(kind)) for seating in seatings]
+        skeletons = self._skeletons(kind, streams, self._projector(moves))
+        scores = [self._kept(*pair) for pair in zip(kind, skeletons, strict=True)]
+        best = int(np.argmax(scores))
+        own = seatings[best]
+        heavy = moves[best]
+        light = own.light if own.light.shape[1] else np.zeros((len(heavy), 1), dtype=int)
+        project = self._projector([np.concatenate([heavy, heavy.shape[1] + light], 1)])
+        return self._coated([own.kind], [skeletons[best]], [own.parent], [number], project)[0]
+
+    def _projector(self, moves: Sequence[Int[np.ndarray, "g a"]]) -> Projector:
+        return projection(self.group.operations, torch.from_numpy(np.stack(moves)))
+
+    def _kept(self, kind: np.ndarray, skeleton: Tensor) -> float:
+        """Share of heavy atoms that have the neighbours and the valence that their kind says."""
+        keys = torch.from_numpy(self.kinds[kind])
+        orders = bond_orders(keys[:, 0], skeleton)
+        neighbours = (orders > 0).sum(1) == keys[:, 2]
+        valence = torch.tensor([VALENCE[SYMBOLS[z]] for z in keys[:, 0].tolist()])
+        full = orders.sum(1) + keys[:, 1] == valence
+        return float((neighbours.double() + full.double()).mean())
+
+    def _confirmed(self, decoded: Decoded) -> Decoded:
+        return checked(decoded, self.group)
+
+
+def _padded(rows: Sequence[np.ndarray], width: int, value: int) -> Int[Tensor, "n width"]:
+    table = torch.full((len(rows), width), value, dtype=torch.long)
+    for row, own in enumerate(rows):
+        table[row, : len(own)] = torch.from_numpy(np.asarray(own, dtype=int))
+    return table
+
+
+def _filled(moves: np.ndarray, width: int) -> Int[np.ndarray, "g width"]:
+    """Moves of atoms, and of places without one that stay."""
+    rest = np.arange(moves.shape[1], width)
+    return np.concatenate([moves, np.broadcast_to(rest, (len(moves), len(rest)))], 1)

@@ -1,0 +1,227 @@
+"""Atoms on whole orbits of a point group, hydrogens about theirs included."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geomae.generation.orbits import GENERAL, Operations, Orbits, fixed_space
+from geomae.symmetry import PointGroup
+
+PARALLEL = 1e-6
+
+
+@dataclass(frozen=True)
+class Site:
+    """Points that a subgroup leaves where they are, and nothing else does.
+
+    Attributes:
+        stabilizer: the subgroup.
+        size: points of an orbit of them.
+        freedom: dimension of the space that the subgroup leaves as it is.
+    """
+
+    stabilizer: Operations
+    size: int
+    freedom: int
+
+
+@dataclass(frozen=True)
+class Seat:
+    """An orbit of heavy atoms.
+
+    Attributes:
+        kind: of heavy atom.
+        site: where they are.
+        hydrogens: about each of them, orbits under its stabilizer.
+    """
+
+    kind: int
+    site: Site
+    hydrogens: tuple[Site, ...]
+
+
+@dataclass(frozen=True)
+class Seating:
+    """Atoms of a structure, and which ones operations exchange.
+
+    Attributes:
+        kind: of each heavy atom, `[heavy]`.
+        parent: heavy atom of each hydrogen, `[light]`.
+        heavy, light: number of the atom that each operation of the group makes of each, `[g, a]`.
+    """
+
+    kind: Int[np.ndarray, " heavy"]
+    parent: Int[np.ndarray, " light"]
+    heavy: Int[np.ndarray, "g heavy"]
+    light: Int[np.ndarray, "g light"]
+
+
+class Sites:
+    """How atoms can sit in a point group.
+
+    Args:
+        group: about the origin.
+    """
+
+    def __init__(self, group: PointGroup):
+        self.group, self.orbits = group, Orbits(group)
+        self._types: dict[Operations, tuple[Site, ...]] = {}
+
+    @cached_property
+    def inverse(self) -> Int[np.ndarray, " g"]:
+        """Number of each operation's inverse."""
+        identity = int(np.argmax(np.trace(self.orbits.operations, axis1=1, axis2=2)))
+        return np.argmax(self.orbits.table == identity, axis=1)
+
+    def types(self, within: Operations) -> tuple[Site, ...]:
+        """Sites of a subgroup, one of each class of equivalent ones, the general one last."""
+        if within not in self._types:
+            self._types[within] = tuple(self._find(within))
+        return self._types[within]
+
+    def _find(self, within: Operations) -> list[Site]:
+        own = self.orbits.operations[list(within)]
+        spaces = [fixed_space(operation[None]) for operation in own]
+        planes = [space for space in spaces if len(space) == 2]
+        axes = [space[0] for space in spaces if len(space) == 1]
+        axes += [
+            np.cross(np.cross(*a), np.cross(*b)) for n, a in enumerate(planes) for b in planes[:n]
+        ]
+        axes = [axis / np.linalg.norm(axis) for axis in axes if np.linalg.norm(axis) > PARALLEL]
+        points = [np.zeros(3), *axes]
+        points += [space[0] + np.sqrt(2) * space[1] for space in planes]
+        points.append(self.group.frame.numpy() @ GENERAL.numpy())
+        found: dict[Operations, Site] = {}
+        for point in points:
+            gaps = np.linalg.norm(self.orbits.images(point, within) - point, axis=1)
+            stabilizer = tuple(g for g, gap in zip(within, gaps, strict=True) if gap < PARALLEL)
+            space = fixed_space(self.orbits.operations[list(stabilizer)])
+            if self.group.infinite and not self._on_axis(space):
+                continue
+            site = Site(stabilizer, len(within) // len(stabilizer), len(space))
+            found.setdefault(self._class(stabilizer, within), site)
+        return sorted(found.values(), key=lambda site: site.freedom)
+
+    def _on_axis(self, space: Float[np.ndarray, "d 3"]) -> bool:
+        """Whether nothing but the axis of an infinite group, or less, is left as it is."""
+        axis = self.group.axis
+        if not len(space) or axis is None:
+            return not len(space)
+        return len(space) == 1 and abs(float(space[0] @ axis.numpy())) > 1 - PARALLEL
+
+    def _class(self, subgroup: Operations, within: Operations) -> Operations:
+        """The first of the subgroups that are equivalent to one."""
+        table = self.orbits.table
+        members = np.array(subgroup)
+        images = [np.sort(table[table[g, members], self.inverse[g]]) for g in within]
+        return min(tuple(image.tolist()) for image in images)
+
+    def seated(
+        self,
+        kinds: Int[np.ndarray, "kinds 3"],
+        inventory: Int[np.ndarray, " kinds"],
+        rng: np.random.Generator,
+    ) -> Seating | None:
+        """Heavy atoms and their hydrogens on orbits drawn at random; None where there are none.
+
+        Args:
+            kinds: element, hydrogens and heavy neighbours of each kind.
+            inventory: heavy atoms of each kind.
+            rng: of the draw.
+        """
+        present = np.flatnonzero(inventory).tolist()
+        sites = self.types(self.orbits.everything)
+        central = next((site for site in sites if not site.freedom), None)
+        takers: list[int | None] = [None]
+        if central is not None:
+            takers += [kind for kind in present if self._coats(central, int(kinds[kind, 1]))]
+        for number in rng.permutation(len(takers)):
+            taker, seats = takers[number], []
+            for kind in present:
+                hydrogens = int(kinds[kind, 1])
+                open_ = [s for s in sites if s.freedom and self._coats(s, hydrogens)]
+                drawn = _sum_of(int(inventory[kind]) - (kind == taker), open_, rng)
+                if drawn is None:
+                    break
+                drawn = (central, *drawn) if kind == taker and central is not None else drawn
+                for site in drawn:
+                    coat = _sum_of(hydrogens, self._around(site), rng)
+                    seats.append(Seat(kind, site, coat or ()))
+            else:
+                return self._arranged(seats)
+        return None
+
+    def _around(self, site: Site) -> list[Site]:
+        """Where hydrogens about an atom of a site can be."""
+        return [own for own in self.types(site.stabilizer) if own.freedom]
+
+    def _coats(self, site: Site, hydrogens: int) -> bool:
+        """Whether an atom of a site can have so many hydrogens."""
+        around = self._around(site)
+        return _sum_of(hydrogens, around, np.random.default_rng(0)) is not None
+
+    def _arranged(self, seats: Sequence[Seat]) -> Seating:
+        everything = self.orbits.everything
+        kind, parent, heavy, light = [], [], [], []
+        for seat in seats:
+            above = self.orbits.cosets(seat.site.stabilizer, everything)
+            start = len(kind)
+            kind += [seat.kind] * len(above.representatives)
+            heavy.append(start + self._moves(seat.site.stabilizer))
+            for site in seat.hydrogens:
+                own = self.orbits.cosets(site.stabilizer, everything)
+                light.append(len(parent) + self._moves(site.stabilizer))
+                parent += (start + above.of[list(own.representatives)]).tolist()
+        none = np.zeros((len(everything), 0), dtype=int)
+        return Seating(
+            np.array(kind),
+            np.array(parent, dtype=int),
+            np.concatenate(heavy, 1),
+            np.concatenate([none, *light], 1),
+        )
+
+    def _moves(self, stabilizer: Operations) -> Int[np.ndarray, "g size"]:
+        """Which point of an orbit each operation makes of each."""
+        cosets = self.orbits.cosets(stabilizer, self.orbits.everything)
+        return cosets.of[self.orbits.table[:, list(cosets.representatives)]]
+
+
+def _sum_of(total: int, sites: Sequence[Site], rng: np.random.Generator) -> tuple[Site, ...] | None:
+    """Orbits that make up a number of points, at random; None if there are none."""
+    ways = np.zeros(total + 1)
+    ways[0] = 1
+    for n in range(1, total + 1):
+        ways[n] = sum(ways[n - site.size] for site in sites if site.size <= n)
+    if not ways[total]:
+        return None
+    drawn = []
+    while total:
+        weights = np.array([ways[total - s.size] if s.size <= total else 0.0 for s in sites])
+        site = sites[rng.choice(len(sites), p=weights / weights.sum())]
+        drawn.append(site)
+        total -= site.size
+    return tuple(drawn)
+
+
+def projection(
+    operations: Float[Tensor, "g 3 3"], moves: Int[Tensor, "n g a"]
+) -> Callable[[Float[Tensor, "n a 3"]], Float[Tensor, "n a 3"]]:
+    """What symmetry leaves of vectors on atoms: the mean of what operations make of them.
+
+    Args:
+        operations: of the group.
+        moves: number of the atom that each makes of each.
+    """
+
+    def project(vectors: Float[Tensor, "n a 3"]) -> Float[Tensor, "n a 3"]:
+        n, g, _ = moves.shape
+        rows = torch.arange(n, device=moves.device)[:, None, None]
+        there = vectors[rows, moves]
+        return torch.einsum("gji,ngaj->nai", operations.to(vectors), there) / g
+
+    return project

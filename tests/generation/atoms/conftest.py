@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from geomae.data import load_source
+from geomae.generation.atoms.config import AtomFlowConfig, StageConfig
+from geomae.generation.atoms.data import MoleculeSet, arranged
+from geomae.generation.atoms.flow import AtomFlow
+from geomae.generation.statistics import Contents
+
+SMALL = {
+    "node_channels": 16, "pair_channels": 8, "hidden": 16, "triangles": 4, "heads": 2,
+    "layers": 2, "radial": 8,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def molecules() -> MoleculeSet:
+    """Those of the G2 set that consist of QM9's elements and have heavy atoms."""
+    known = {1, 6, 7, 8, 9}
+    kept = [
+        s
+        for s in load_source("g2")
+        if set(s.numbers.tolist()) <= known and bool((s.numbers > 1).any())
+    ]
+    sizes = torch.tensor([0, *(s.n_atoms for s in kept)])
+    return arranged(
+        torch.cat([s.numbers for s in kept]),
+        torch.cat([s.positions for s in kept]),
+        torch.cumsum(sizes, 0),
+        torch.arange(len(kept)),
+        {"gap": torch.linspace(0.1, 0.4, len(kept), dtype=torch.float64)},
+    )
+
+
+def config(**changes) -> AtomFlowConfig:
+    return AtomFlowConfig(
+        autoencoder="qm9",
+        elements=(1, 6, 7, 8, 9),
+        max_atoms=29,
+        max_heavy=9,
+        skeleton=StageConfig(spread=1.1, **SMALL),
+        hydrogens=StageConfig(spread=0.6, **SMALL),
+        properties=("gap",),
+        **changes,
+    )
+
+
+@pytest.fixture(scope="session")
+def flow(molecules) -> AtomFlow:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        contents = Contents.of(molecules.kinds, molecules.inventory(), molecules.properties)
+        made = AtomFlow(config(), contents)
+        # far from the small steps that weights start with
+        for network in (made.skeleton, made.hydrogens):
+            for layer in network.layers:
+                layer.weight.weight.data.mul_(20)
+    return made.eval()
