@@ -206,7 +206,16 @@ class Sampler:
                 return AtomSamples(flow, self.model, self.asked, **how)
             return SymmetricAtomSamples(flow, self.model, self.asked, self.group, **how)
         self.steps = self.steps or STEPS
-        return FlowSamples(flow, *parts, seed=self.seed, steps=self.steps, revisions=self.revisions)
+        return FlowSamples(
+            flow,
+            self.model,
+            self.asked,
+            self.counts,
+            self.group,
+            seed=self.seed,
+            steps=self.steps,
+            revisions=self.revisions,
+        )
 
     def __call__(self, first: int, n: int) -> Generated:
         """Samples `first` to `first + n - 1`; `first` must begin a shard.

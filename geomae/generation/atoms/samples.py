@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.generation.atoms.flow import AtomFlow, Placing
 from geomae.generation.atoms.integration import NormalNumbers, Projector, Steps, placed
-from geomae.generation.atoms.sites import Seating, Sites, projection
+from geomae.generation.atoms.sites import Coat, Seating, Sites, projection
 from geomae.generation.compositions import fill_orbits
 from geomae.generation.conditions import property_likelihood
 from geomae.generation.orbits import OrbitSizes, orbit_sizes
@@ -24,9 +25,29 @@ from geomae.generation.request import Asked, parse_formula
 from geomae.metrics.bonds import VALENCE, bond_orders
 from geomae.symmetry import PointGroup
 
-SEATINGS = 6
-"""Ways to put the atoms of a sample on orbits, of which the one is taken whose skeleton comes
-closest to its inventory."""
+INVENTORIES = 8
+"""Inventories of a sample with a symmetry that are tried in a few steps."""
+
+SEATINGS = 8
+"""Ways to put the heavy atoms of each on orbits, likewise."""
+
+FINALISTS = 4
+"""Those of them that are tried in all steps; the one is taken whose skeleton keeps its inventory
+best."""
+
+COATS = 6
+"""Ways to put the hydrogens on orbits, likewise."""
+
+PILOT = Steps(12)
+
+CROWDED = 0.1
+"""Odds of an inventory for each orbit too many that it must have on an axis."""
+
+REDRAWN = 60
+"""Inventories that are drawn at most until as many are tried."""
+
+STREAMS = 1000
+"""Numbers of streams of noise that a sample has for itself."""
 
 TOGETHER = 32
 """Samples without a symmetry that are placed together, whether asked for or not."""
@@ -52,7 +73,8 @@ class AtomSamples:
     def __init__(
         self, flow: AtomFlow, model: Autoencoder, asked: Asked, *, seed: int, steps: Steps
     ):
-        self.flow, self.model, self.seed, self.steps = flow, model, seed, steps
+        self.flow = self.rough = flow
+        self.model, self.seed, self.steps = model, seed, steps
         self.kinds = flow.kinds().numpy()
         values = [asked.properties.get(name, torch.nan) for name in flow.properties]
         self.properties = torch.tensor(values, dtype=torch.float64)
@@ -152,11 +174,12 @@ class AtomSamples:
         kind: Sequence[np.ndarray],
         numbers: Sequence[int],
         project: Projector | None = None,
+        rough: bool = False,
     ) -> list[Tensor]:
         """Heavy atoms, placed; positions in Å."""
         width = self._width(kind)
         placing = self.flow.bones(_padded([own + 1 for own in kind], width, 0))
-        positions = self._placed(placing, numbers, "skeleton", project)
+        positions = self._placed(placing, numbers, "skeleton", project, rough)
         return [own[: len(k)] for own, k in zip(positions, kind, strict=True)]
 
     def _width(self, kind: Sequence[np.ndarray]) -> int:
@@ -170,6 +193,7 @@ class AtomSamples:
         parent: Sequence[np.ndarray],
         numbers: Sequence[int],
         project: Projector | None = None,
+        rough: bool = False,
     ) -> list[Structure]:
         """Whole structures, hydrogens placed."""
         width = self._width(kind)
@@ -180,7 +204,7 @@ class AtomSamples:
             torch.stack(bones),
             _padded(parent, light, -1),
         )
-        positions = self._placed(placing, numbers, "hydrogens", project)
+        positions = self._placed(placing, numbers, "hydrogens", project, rough)
         structures = []
         for own, above, places in zip(kind, parent, positions, strict=True):
             z = [*self.kinds[own, 0].tolist(), *[1] * len(above)]
@@ -189,12 +213,19 @@ class AtomSamples:
         return structures
 
     def _placed(
-        self, placing: Placing, numbers: Sequence[int], purpose: str, project: Projector | None
-    ) -> Tensor:
-        like = torch.zeros((), dtype=self.flow.dtype)
+        self,
+        placing: Placing,
+        numbers: Sequence[int],
+        purpose: str,
+        project: Projector | None,
+        rough: bool,
+    ) -> Float[Tensor, "n a 3"]:
+        flow, steps = (self.rough, PILOT) if rough else (self.flow, self.steps)
+        like = torch.zeros((), dtype=flow.dtype)
+        placing = replace(placing, base=placing.base.to(like))
         normal = NormalNumbers(self.seed, numbers, purpose, like)
         properties = self.properties.to(like).expand(len(numbers), -1)
-        return placed(self.flow, placing, properties, normal, self.steps, project)
+        return placed(flow, placing, properties, normal, steps, project)
 
 
 class SymmetricAtomSamples(AtomSamples):
@@ -219,6 +250,7 @@ class SymmetricAtomSamples(AtomSamples):
         self.group, self.sites = group, Sites(group)
         # symmetry has to last to the rounding of float64
         super().__init__(deepcopy(flow).double(), model, asked, seed=seed, steps=steps)
+        self.rough = flow
 
     def _orbits(self) -> OrbitSizes:
         return orbit_sizes(self.group.name)
@@ -234,39 +266,88 @@ class SymmetricAtomSamples(AtomSamples):
         return [self._structure(number) for number in numbers]
 
     def _structure(self, number: int) -> Structure:
-        """A structure on orbits, of the seatings the one whose skeleton comes out best."""
-        inventory, rng = self._drawn(number)
-        seatings: list[Seating] = []
-        while len(seatings) < SEATINGS:
-            seated = self.sites.seated(self.kinds, inventory, rng)
-            assert seated is not None, "inventories were chosen so that they can be seated"
-            seatings.append(seated)
+        """A structure on orbits: of many seatings the one whose skeleton comes out best."""
+        seatings, rng = self._seatings(number)
+        seatings = self._best(seatings, self._seated(seatings, number, rough=True))[:FINALISTS]
+        skeletons = self._seated(seatings, number)
+        seating = self._best(seatings, skeletons)[0]
+        skeleton = skeletons[seatings.index(seating)]
+        coats = [self.sites.coat(self.kinds, seating, rng) for _ in range(COATS)]
+        tried = [self._dressed(seating, skeleton, coat, number, rough=True) for coat in coats]
+        best = int(np.argmax([_hydrogens_fit(*pair) for pair in zip(tried, coats, strict=True)]))
+        return self._dressed(seating, skeleton, coats[best], number)
+
+    def _seatings(self, number: int) -> tuple[list[Seating], np.random.Generator]:
+        """Ways to put some inventories on orbits, and randomness for what is left."""
+        drawn, rng = self._drawn(number)
+        found: list[Seating] = []
+        for _ in range(REDRAWN):
+            tried = [self.sites.seated(self.kinds, drawn, rng) for _ in range(4 * SEATINGS)]
+            own = {(s.sites, s.kind.tobytes()): s for s in tried if s is not None}
+            ordered = sorted(own.values(), key=lambda seating: seating.crowding)
+            if rng.random() < CROWDED ** ordered[0].crowding:
+                found += ordered[:SEATINGS]
+            if len(found) >= INVENTORIES * SEATINGS:
+                break
+            drawn = self.inventories[rng.choice(len(self.shares), p=self.shares)]
+        return found or ordered[:SEATINGS], rng
+
+    def _best(self, seatings: list[Seating], skeletons: Sequence[Tensor]) -> list[Seating]:
+        """Seatings, those first whose skeletons keep their inventories best."""
+        scores = [self._kept(*pair) for pair in zip(seatings, skeletons, strict=True)]
+        return [seatings[i] for i in np.argsort(-np.array(scores), kind="stable")]
+
+    def _seated(
+        self, seatings: Sequence[Seating], number: int, *, rough: bool = False
+    ) -> list[Tensor]:
+        """Skeletons of seatings."""
         kind = [seating.kind for seating in seatings]
-        streams = [number * SEATINGS + i for i in range(SEATINGS)]
-        moves = [_filled(seating.heavy, self._width(kind)) for seating in seatings]
-        skeletons = self._skeletons(kind, streams, self._projector(moves))
-        scores = [self._kept(*pair) for pair in zip(kind, skeletons, strict=True)]
-        best = int(np.argmax(scores))
-        own = seatings[best]
-        heavy = moves[best]
-        light = own.light if own.light.shape[1] else np.zeros((len(heavy), 1), dtype=int)
+        moves = [_filled(seating.moves, self._width(kind)) for seating in seatings]
+        streams = [number * STREAMS + i for i in range(len(seatings))]
+        return self._skeletons(kind, streams, self._projector(moves), rough)
+
+    def _dressed(
+        self,
+        seating: Seating,
+        skeleton: Tensor,
+        coat: Coat,
+        number: int,
+        *,
+        rough: bool = False,
+    ) -> Structure:
+        """A skeleton and its hydrogens."""
+        heavy = _filled(seating.moves, self._width([seating.kind]))
+        light = coat.moves if coat.moves.shape[1] else np.zeros((len(heavy), 1), dtype=int)
         project = self._projector([np.concatenate([heavy, heavy.shape[1] + light], 1)])
-        return self._coated([own.kind], [skeletons[best]], [own.parent], [number], project)[0]
+        parts = [seating.kind], [skeleton], [coat.parent]
+        return self._coated(*parts, [number], project, rough)[0]
 
     def _projector(self, moves: Sequence[Int[np.ndarray, "g a"]]) -> Projector:
         return projection(self.group.operations, torch.from_numpy(np.stack(moves)))
 
-    def _kept(self, kind: np.ndarray, skeleton: Tensor) -> float:
-        """Share of heavy atoms that have the neighbours and the valence that their kind says."""
-        keys = torch.from_numpy(self.kinds[kind])
+    def _kept(self, seating: Seating, skeleton: Tensor) -> float:
+        """How far heavy atoms have the neighbours that their kind says, and a whole valence; by
+        distances alone, which take benzene's bonds for single ones, this counts for less.
+        """
+        keys = torch.from_numpy(self.kinds[seating.kind])
         orders = bond_orders(keys[:, 0], skeleton)
         neighbours = (orders > 0).sum(1) == keys[:, 2]
         valence = torch.tensor([VALENCE[SYMBOLS[z]] for z in keys[:, 0].tolist()])
         full = orders.sum(1) + keys[:, 1] == valence
-        return float((neighbours.double() + full.double()).mean())
+        return float((neighbours.double() + 0.25 * full.double()).mean())
 
     def _confirmed(self, decoded: Decoded) -> Decoded:
         return checked(decoded, self.group)
+
+
+def _hydrogens_fit(structure: Structure, coat: Coat) -> float:
+    """Share of hydrogens that are bonded to their own heavy atom and to nothing else."""
+    if not len(coat.parent):
+        return 1.0
+    heavy = structure.n_atoms - len(coat.parent)
+    bonds = bond_orders(structure.numbers, structure.positions)[heavy:] > 0
+    own = bonds[torch.arange(len(bonds)), torch.from_numpy(coat.parent)]
+    return float((own & (bonds.sum(1) == 1)).double().mean())
 
 
 def _padded(rows: Sequence[np.ndarray], width: int, value: int) -> Int[Tensor, "n width"]:

@@ -1,8 +1,10 @@
 """Atoms on whole orbits of a point group, hydrogens about theirs included."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -13,6 +15,9 @@ from geomae.generation.orbits import GENERAL, Operations, Orbits, fixed_space
 from geomae.symmetry import PointGroup
 
 PARALLEL = 1e-6
+
+AXIS_WEIGHT = 0.3
+"""How often orbits on axes are drawn, beside those in planes and elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -30,35 +35,42 @@ class Site:
     freedom: int
 
 
-@dataclass(frozen=True)
-class Seat:
-    """An orbit of heavy atoms.
-
-    Attributes:
-        kind: of heavy atom.
-        site: where they are.
-        hydrogens: about each of them, orbits under its stabilizer.
-    """
-
-    kind: int
-    site: Site
-    hydrogens: tuple[Site, ...]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Seating:
-    """Atoms of a structure, and which ones operations exchange.
+    """Heavy atoms on orbits.
 
     Attributes:
+        sites: of each orbit.
         kind: of each heavy atom, `[heavy]`.
-        parent: heavy atom of each hydrogen, `[light]`.
-        heavy, light: number of the atom that each operation of the group makes of each, `[g, a]`.
+        moves: number of the atom that each operation of the group makes of each, `[g, heavy]`.
     """
 
+    sites: tuple[Site, ...]
     kind: Int[np.ndarray, " heavy"]
+    moves: Int[np.ndarray, "g heavy"]
+
+    @property
+    def crowding(self) -> int:
+        """Orbits on axes, beyond two on each.
+
+        Atoms on an axis are a chain; molecules seldom have three.
+        """
+        on_axes = Counter(site.stabilizer for site in self.sites if site.freedom == 1)
+        return sum(max(0, number - 2) for number in on_axes.values())
+
+
+@dataclass(frozen=True)
+class Coat:
+    """Hydrogens on orbits about their heavy atoms.
+
+    Attributes:
+        parent: heavy atom of each hydrogen, `[light]`.
+        moves: number of the hydrogen that each operation of the group makes of each,
+            `[g, light]`.
+    """
+
     parent: Int[np.ndarray, " light"]
-    heavy: Int[np.ndarray, "g heavy"]
-    light: Int[np.ndarray, "g light"]
+    moves: Int[np.ndarray, "g light"]
 
 
 class Sites:
@@ -71,6 +83,7 @@ class Sites:
     def __init__(self, group: PointGroup):
         self.group, self.orbits = group, Orbits(group)
         self._types: dict[Operations, tuple[Site, ...]] = {}
+        self._possible: dict[tuple[Operations, int], bool] = {}
 
     @cached_property
     def inverse(self) -> Int[np.ndarray, " g"]:
@@ -127,7 +140,8 @@ class Sites:
         inventory: Int[np.ndarray, " kinds"],
         rng: np.random.Generator,
     ) -> Seating | None:
-        """Heavy atoms and their hydrogens on orbits drawn at random; None where there are none.
+        """Heavy atoms on orbits drawn at random, where they can have their hydrogens; None if
+        there are no such orbits.
 
         Args:
             kinds: element, hydrogens and heavy neighbours of each kind.
@@ -149,9 +163,7 @@ class Sites:
                 if drawn is None:
                     break
                 drawn = (central, *drawn) if kind == taker and central is not None else drawn
-                for site in drawn:
-                    coat = _sum_of(hydrogens, self._around(site), rng)
-                    seats.append(Seat(kind, site, coat or ()))
+                seats += [(kind, site) for site in drawn]
             else:
                 return self._arranged(seats)
         return None
@@ -162,28 +174,41 @@ class Sites:
 
     def _coats(self, site: Site, hydrogens: int) -> bool:
         """Whether an atom of a site can have so many hydrogens."""
-        around = self._around(site)
-        return _sum_of(hydrogens, around, np.random.default_rng(0)) is not None
+        key = site.stabilizer, hydrogens
+        if key not in self._possible:
+            drawn = _coat_of(hydrogens, self._around(site), np.random.default_rng(0))
+            self._possible[key] = drawn is not None
+        return self._possible[key]
 
-    def _arranged(self, seats: Sequence[Seat]) -> Seating:
+    def _arranged(self, seats: Sequence[tuple[int, Site]]) -> Seating:
+        kind: list[int] = []
+        moves = []
+        for own, site in seats:
+            moves.append(len(kind) + self._moves(site.stabilizer))
+            kind += [own] * site.size
+        return Seating(tuple(s for _, s in seats), np.array(kind), np.concatenate(moves, 1))
+
+    def coat(
+        self, kinds: Int[np.ndarray, "kinds 3"], seating: Seating, rng: np.random.Generator
+    ) -> Coat:
+        """Hydrogens on orbits about seated heavy atoms, drawn at random.
+
+        Args:
+            kinds: element, hydrogens and heavy neighbours of each kind.
+            seating: of the heavy atoms.
+            rng: of the draw.
+        """
         everything = self.orbits.everything
-        kind, parent, heavy, light = [], [], [], []
-        for seat in seats:
-            above = self.orbits.cosets(seat.site.stabilizer, everything)
-            start = len(kind)
-            kind += [seat.kind] * len(above.representatives)
-            heavy.append(start + self._moves(seat.site.stabilizer))
-            for site in seat.hydrogens:
-                own = self.orbits.cosets(site.stabilizer, everything)
-                light.append(len(parent) + self._moves(site.stabilizer))
+        moves, parent, start = [np.zeros((len(everything), 0), dtype=int)], [], 0
+        for site in seating.sites:
+            above = self.orbits.cosets(site.stabilizer, everything)
+            hydrogens = int(kinds[seating.kind[start], 1])
+            for about in _coat_of(hydrogens, self._around(site), rng) or ():
+                own = self.orbits.cosets(about.stabilizer, everything)
+                moves.append(len(parent) + self._moves(about.stabilizer))
                 parent += (start + above.of[list(own.representatives)]).tolist()
-        none = np.zeros((len(everything), 0), dtype=int)
-        return Seating(
-            np.array(kind),
-            np.array(parent, dtype=int),
-            np.concatenate(heavy, 1),
-            np.concatenate([none, *light], 1),
-        )
+            start += site.size
+        return Coat(np.array(parent, dtype=int), np.concatenate(moves, 1))
 
     def _moves(self, stabilizer: Operations) -> Int[np.ndarray, "g size"]:
         """Which point of an orbit each operation makes of each."""
@@ -193,19 +218,39 @@ class Sites:
 
 def _sum_of(total: int, sites: Sequence[Site], rng: np.random.Generator) -> tuple[Site, ...] | None:
     """Orbits that make up a number of points, at random; None if there are none."""
+    weights = [AXIS_WEIGHT if site.freedom == 1 else 1.0 for site in sites]
     ways = np.zeros(total + 1)
     ways[0] = 1
     for n in range(1, total + 1):
-        ways[n] = sum(ways[n - site.size] for site in sites if site.size <= n)
+        pairs = zip(sites, weights, strict=True)
+        ways[n] = sum(weight * ways[n - s.size] for s, weight in pairs if s.size <= n)
     if not ways[total]:
         return None
     drawn = []
     while total:
-        weights = np.array([ways[total - s.size] if s.size <= total else 0.0 for s in sites])
-        site = sites[rng.choice(len(sites), p=weights / weights.sum())]
+        pairs = zip(sites, weights, strict=True)
+        odds = np.array([w * ways[total - s.size] if s.size <= total else 0.0 for s, w in pairs])
+        site = sites[rng.choice(len(sites), p=odds / odds.sum())]
         drawn.append(site)
         total -= site.size
     return tuple(drawn)
+
+
+def _coat_of(
+    hydrogens: int, sites: Sequence[Site], rng: np.random.Generator
+) -> tuple[Site, ...] | None:
+    """Orbits of the hydrogens about one atom, at most one of them on each axis; None if there are
+    none.
+    """
+    axes = [site for site in sites if site.freedom == 1]
+    others = [site for site in sites if site.freedom > 1]
+    options = []
+    for number in range(len(axes) + 1):
+        for chosen in combinations(axes, number):
+            rest = hydrogens - sum(site.size for site in chosen)
+            if rest >= 0 and (drawn := _sum_of(rest, others, rng)) is not None:
+                options.append((*chosen, *drawn))
+    return options[rng.integers(len(options))] if options else None
 
 
 def projection(
