@@ -32,6 +32,9 @@ def generate(
         str | None,
         typer.Option(help="Point group that every sample has at least, such as D6h."),
     ] = None,
+    fragment: Annotated[
+        Path | None, typer.Option(help="File with a fragment that every sample completes.")
+    ] = None,
     near: Annotated[
         Path | None, typer.Option(help="File with a structure to sample around, without a flow.")
     ] = None,
@@ -73,6 +76,8 @@ def generate(
 
     Example: geomae generate --formula C6H6 --symmetry D6h -n 20 -o benzenes
 
+    Example: geomae generate --fragment benzene.xyz -n 50 -o with-a-ring
+
     Example: geomae generate --near benzene.xyz --noise 0.3 -n 50 -o around
     """
     from geomae.generation.folder import GenerationFolder
@@ -86,6 +91,7 @@ def generate(
     sampler = Sampler(
         model,
         asked,
+        fragment=fragment,
         near=near,
         noise=noise,
         seed=seed,
@@ -93,7 +99,9 @@ def generate(
         revisions=TIMES if revise else (),
         reject_doubtful=reject_doubtful,
     )
-    folder = GenerationFolder(output, _settings(sampler, model, near, noise))
+    folder = GenerationFolder(
+        output, _settings(sampler, model, {"near": near, "fragment": fragment}, noise)
+    )
     folder.open()
     start = time.monotonic()
     made = _fill(folder, sampler, n)
@@ -126,33 +134,39 @@ def _reference(text: str) -> list["Structure"]:
     return as_structures(text)
 
 
-def _settings(sampler: "Sampler", model: str, near: Path | None, noise: float | None) -> dict:
+def _settings(
+    sampler: "Sampler", model: str, files: dict[str, Path | None], noise: float | None
+) -> dict:
     """What decides about samples, in plain words and digests."""
     from geomae.autoencoder.zoo import weights_of
 
     names = [sampler.name] + (
         [] if sampler.flow is None else [model, f"{model}-atoms", f"{model}-flow"]
     )
-    files = []
+    weights = []
     for name in names:
         try:
-            files.append(weights_of(name))
+            weights.append(_digest(weights_of(name)))
         except GeomaeError:
             continue
     return {
         "model": model,
-        "weights": [sha256(file.read_bytes()).hexdigest()[:16] for file in files],
+        "weights": weights,
         "formula": sampler.asked.formula,
         "n_atoms": sampler.asked.n_atoms,
         "properties": dict(sampler.asked.properties),
         "symmetry": sampler.asked.symmetry,
-        "near": None if near is None else sha256(near.read_bytes()).hexdigest()[:16],
+        **{name: None if own is None else _digest(own) for name, own in files.items()},
         "noise": noise,
         "seed": sampler.seed,
         "steps": sampler.steps,
         "revisions": list(sampler.revisions),
         "reject_doubtful": sampler.reject_doubtful,
     }
+
+
+def _digest(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def _fill(folder, sampler: "Sampler", n: int) -> "Generated":
@@ -212,7 +226,9 @@ def _write(
     faults = {str(i): f for i, f in enumerate(made.faults) if f is not None}
     write_json(output / "metrics.json", figures | {"settings": settings, "faults": faults})
     notes = [f"sample {number}: {fault}" for number, fault in faults.items()]
-    asked = ", ".join(f"{k} {v}" for k, v in settings.items() if v and k not in ("weights", "near"))
+    asked = ", ".join(
+        f"{k} {v}" for k, v in settings.items() if v and k not in ("weights", "near", "fragment")
+    )
     pairs = _pairs(made, sampler)
     write_report(output / "report.html", pairs, figures, title=f"generated: {asked}", notes=notes)
 

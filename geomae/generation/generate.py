@@ -14,11 +14,13 @@ from geomae.autoencoder.base import chunks
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.generation.atoms.flow import AtomFlow
+from geomae.generation.atoms.fragment import Fragment
 from geomae.generation.atoms.integration import Steps
 from geomae.generation.atoms.samples import AtomSamples, SymmetricAtomSamples
 from geomae.generation.latent_samples import SHARD, FlowSamples, NearSamples
 from geomae.generation.reading import Decoded
 from geomae.generation.request import Asked, check_asked, check_properties, find_models
+from geomae.symmetry.detect import one_structure
 
 STEPS = 20
 """Evaluations of the velocity of a flow on latents."""
@@ -90,6 +92,7 @@ def generate(
     n_atoms: int | None = None,
     properties: Mapping[str, float] | None = None,
     symmetry: str | None = None,
+    fragment: Any = None,
     near: Any = None,
     noise: float | None = None,
     seed: int = 0,
@@ -113,6 +116,9 @@ def generate(
         n_atoms: number of atoms, likewise.
         properties: scalars by name that the flow was trained on, in its data's units.
         symmetry: point group that every structure has at least, such as 'D6h'.
+        fragment: structure that every sample contains, heavy atoms in its shape (anything that
+            `as_structures` takes); its hydrogens stand for places where something else may be.
+            Flows on atoms complete it to something larger, without a symmetry.
         near: sample around this structure (anything that `as_structures` takes) instead of from a
             flow: its latent, and noise. A symmetry must be one that it has.
         noise: that noise, in parts of the spread that the data's latents have at each degree; 0.3
@@ -135,6 +141,7 @@ def generate(
     sampler = Sampler(
         str(model),
         Asked(formula, n_atoms, properties or {}, symmetry),
+        fragment=fragment,
         near=near,
         noise=noise,
         seed=seed,
@@ -153,7 +160,7 @@ class Sampler:
     Args:
         model: name or path.
         asked: what samples are to be.
-        near, noise, seed, steps, revisions, reject_doubtful: see `generate`.
+        fragment, near, noise, seed, steps, revisions, reject_doubtful: see `generate`.
     """
 
     def __init__(
@@ -161,6 +168,7 @@ class Sampler:
         model: str,
         asked: Asked,
         *,
+        fragment: Any = None,
         near: Any = None,
         noise: float | None = None,
         seed: int = 0,
@@ -181,7 +189,11 @@ class Sampler:
         if near is None:
             if noise is not None:
                 raise GeomaeError("noise goes with a structure to sample around (near)")
-            self.make = self._from_flow()
+            self.make = self._from_flow(fragment)
+        elif fragment is not None:
+            raise GeomaeError(
+                "a fragment is for a flow on atoms, not for samples around a structure"
+            )
         else:
             self.flow = None
             self.make = NearSamples(
@@ -190,7 +202,7 @@ class Sampler:
             )  # fmt: skip
             self.around, self.group = self.make.structure, self.make.group
 
-    def _from_flow(self) -> AtomSamples | FlowSamples:
+    def _from_flow(self, fragment: Any) -> AtomSamples | FlowSamples:
         flow = self.flow
         assert flow is not None, "find_models gives a flow where there is no structure to be near"
         check_properties(self.asked.properties, flow)
@@ -201,10 +213,16 @@ class Sampler:
                     "and its latent that structure's"
                 )
             self.steps = self.steps or Steps().count
-            how = {"seed": self.seed, "steps": Steps(self.steps)}
+            how: dict[str, Any] = {"seed": self.seed, "steps": Steps(self.steps)}
             if self.group is None:
+                if fragment is not None:
+                    how["fragment"] = Fragment.of(one_structure(fragment), flow.elements)
                 return AtomSamples(flow, self.model, self.asked, **how)
+            if fragment is not None:
+                raise GeomaeError("a fragment and a symmetry can't be asked for together")
             return SymmetricAtomSamples(flow, self.model, self.asked, self.group, **how)
+        if fragment is not None:
+            raise GeomaeError("a fragment is for a flow on atoms, and this is one on latents")
         self.steps = self.steps or STEPS
         return FlowSamples(
             flow,

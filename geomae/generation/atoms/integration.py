@@ -14,13 +14,17 @@ from geomae.generation.conditions import generator_of
 Projector = Callable[[Tensor], Tensor]
 """A linear projection of displacements `[n, a, 3]` on those that a symmetry leaves as they are."""
 
+Holder = Callable[[Tensor], Tensor]
+"""Displacements `[n, a, 3]` with those of given atoms made what they have to be."""
+
 
 @dataclass(frozen=True)
 class Steps:
     """How the flow is integrated.
 
     Attributes:
-        count: evaluations of each network.
+        count: evaluations of the network that places heavy atoms.
+        light: the same of that which places hydrogens, in parts of it.
         warp: times are `1 - (1 - i / count)^warp`; above 1 steps shorten towards the end.
         renewal: share of the noise that each step renews: 0 follows the velocity alone, 1 draws
             all noise anew (a stochastic sampler, as eta of Song et al., DDIM, 2020).
@@ -29,9 +33,15 @@ class Steps:
     """
 
     count: int = 50
+    light: float = 0.3
     warp: float = 1.5
-    renewal: float = 0.3
+    renewal: float = 0.5
     guidance: float = 1.5
+
+    def times(self, hydrogens: bool) -> list[float]:
+        """Times from 0 to 1 at the ends of steps."""
+        count = max(1, round(self.light * self.count)) if hydrogens else self.count
+        return [1 - (1 - i / count) ** self.warp for i in range(count + 1)]
 
 
 class NormalNumbers:
@@ -59,6 +69,7 @@ def placed(
     numbers: NormalNumbers,
     steps: Steps,
     project: Projector | None = None,
+    hold: Holder | None = None,
 ) -> Float[Tensor, "n a 3"]:
     """Positions in Å of all atoms of a stage, those that moved where the flow leaves them.
 
@@ -69,6 +80,7 @@ def placed(
         numbers: noise.
         steps: how it is integrated.
         project: applied to noise and to where atoms end.
+        hold: applied to where atoms end.
     """
     project = project or (lambda displacements: displacements)
     told = flow.told(properties)
@@ -80,14 +92,15 @@ def placed(
         return project(flow.noise(placing, numbers(atoms)))
 
     displaced = noise()
-    times = [1 - (1 - i / steps.count) ** steps.warp for i in range(steps.count + 1)]
     kept = (1 - steps.renewal**2) ** 0.5
-    for now, then in pairwise(times):
+    for now, then in pairwise(steps.times(hydrogens=not placing.free)):
         at = displaced.new_full((len(displaced),), now)
         ends = flow.ends(placing, displaced, at, told)
         if guided:
             ends = torch.lerp(flow.ends(placing, displaced, at, untold), ends, steps.guidance)
         ends = project(ends)
+        if hold is not None:
+            ends = hold(ends)
         start = (displaced - now * ends) / (1 - now)
         if steps.renewal and then < 1:
             start = kept * start + steps.renewal * noise()

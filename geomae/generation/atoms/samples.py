@@ -14,6 +14,7 @@ from geomae.data.elements import NUMBERS, SYMBOLS
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.generation.atoms.flow import AtomFlow, Placing
+from geomae.generation.atoms.fragment import Fragment
 from geomae.generation.atoms.integration import NormalNumbers, Projector, Steps, placed
 from geomae.generation.atoms.sites import Coat, Seating, Sites, projection
 from geomae.generation.compositions import fill_orbits
@@ -38,7 +39,7 @@ best."""
 COATS = 6
 """Ways to put the hydrogens on orbits, likewise."""
 
-PILOT = Steps(12)
+PILOT = Steps(12, light=1.0)
 
 CROWDED = 0.1
 """Odds of an inventory for each orbit too many that it must have on an axis."""
@@ -65,16 +66,24 @@ class AtomSamples:
         asked: what samples are to be; checked, and without a symmetry.
         seed: of everything random.
         steps: how the flow is integrated.
+        fragment: that every sample has, and something besides.
 
     Raises:
         GeomaeError: nothing can be made of what is asked for.
     """
 
     def __init__(
-        self, flow: AtomFlow, model: Autoencoder, asked: Asked, *, seed: int, steps: Steps
+        self,
+        flow: AtomFlow,
+        model: Autoencoder,
+        asked: Asked,
+        *,
+        seed: int,
+        steps: Steps,
+        fragment: Fragment | None = None,
     ):
         self.flow = self.rough = flow
-        self.model, self.seed, self.steps = model, seed, steps
+        self.model, self.seed, self.steps, self.fragment = model, seed, steps, fragment
         self.kinds = flow.kinds().numpy()
         values = [asked.properties.get(name, torch.nan) for name in flow.properties]
         self.properties = torch.tensor(values, dtype=torch.float64)
@@ -100,14 +109,22 @@ class AtomSamples:
         found = self._proposed(asked)
         found = found[self._possible(found)]
         if not len(found):
-            parts = asked.formula, asked.n_atoms and f"{asked.n_atoms} atoms", asked.symmetry
+            parts = [asked.formula, asked.n_atoms and f"{asked.n_atoms} atoms", asked.symmetry]
+            parts.append(self.fragment and "the fragment and something besides")
             what = " and ".join(str(part) for part in parts if part) or "anything"
             raise GeomaeError(f"no set of atoms is known for {what}")
         return found, np.full(len(found), 1 / len(found))
 
     def _possible(self, inventories: Int[np.ndarray, "rows kinds"]) -> Bool[np.ndarray, " rows"]:
         """Which inventories can be placed."""
-        return np.ones(len(inventories), dtype=bool)
+        fits = np.ones(len(inventories), dtype=bool)
+        if self.fragment is None:
+            return fits
+        fits &= self.fragment.possible(self.kinds, inventories)
+        rng = np.random.default_rng([self.seed, 0])
+        for row in np.flatnonzero(fits):
+            fits[row] = self.fragment.found_in(self.kinds, inventories[row], rng) is not None
+        return fits
 
     def _orbits(self) -> OrbitSizes:
         """In which numbers atoms of a kind come."""
@@ -158,11 +175,22 @@ class AtomSamples:
         """
         first = numbers[0] - numbers[0] % TOGETHER
         shard = range(first, first + TOGETHER)
-        inventories = [self._drawn(number)[0] for number in shard]
-        kind = [np.repeat(np.arange(len(self.kinds)), own) for own in inventories]
+        kind = [self._atoms(*self._drawn(number)) for number in shard]
         parent = [np.repeat(np.arange(len(own)), self.kinds[own, 1]) for own in kind]
         made = self._coated(kind, self._skeletons(kind, shard), parent, shard)
         return [made[number - first] for number in numbers]
+
+    def _atoms(
+        self, inventory: Int[np.ndarray, " kinds"], rng: np.random.Generator
+    ) -> Int[np.ndarray, " heavy"]:
+        """Kinds of a sample's heavy atoms, those of the fragment first."""
+        if self.fragment is None:
+            return np.repeat(np.arange(len(self.kinds)), inventory)
+        own = None
+        while own is None:
+            own = self.fragment.found_in(self.kinds, inventory, rng)
+        rest = inventory - np.bincount(own, minlength=len(self.kinds))
+        return np.concatenate([own, np.repeat(np.arange(len(self.kinds)), rest)])
 
     def _drawn(self, number: int) -> tuple[Int[np.ndarray, " kinds"], np.random.Generator]:
         """Inventory of a sample, and what else of it is drawn at random."""
@@ -225,7 +253,8 @@ class AtomSamples:
         placing = replace(placing, base=placing.base.to(like))
         normal = NormalNumbers(self.seed, numbers, purpose, like)
         properties = self.properties.to(like).expand(len(numbers), -1)
-        return placed(flow, placing, properties, normal, steps, project)
+        hold = None if self.fragment is None or not placing.free else self.fragment.held
+        return placed(flow, placing, properties, normal, steps, project, hold)
 
 
 class SymmetricAtomSamples(AtomSamples):

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from ase.build import molecule
 
+import geomae
 from geomae.errors import GeomaeError
 from geomae.generation.atoms.integration import Steps
 from geomae.generation.atoms.samples import AtomSamples, SymmetricAtomSamples
@@ -18,7 +20,7 @@ def sampler(flow, model, monkeypatch):
     monkeypatch.setattr(
         "geomae.generation.generate.find_models", lambda name, near: ("qm9", model, flow)
     )
-    return lambda **asked: Sampler("qm9", Asked(**asked), seed=5, steps=4)
+    return lambda **asked: Sampler("qm9", Asked(**asked), seed=5, steps=14)
 
 
 def positions(made):
@@ -102,6 +104,38 @@ def test_shares_follow_the_data_and_the_properties(flow, model):
 def test_bad_input_is_answered_before_sampling(sampler, asked, said):
     with pytest.raises(GeomaeError, match=said):
         sampler(**asked)
+
+
+@pytest.mark.parametrize("name", ["CH3OH", "C2H4", "CH4"])
+def test_a_fragment_is_kept_and_completed(sampler, flow, model, monkeypatch, name):
+    structure = geomae.as_structures(molecule(name))[0]
+    made = Sampler("qm9", Asked(), fragment=structure, seed=2, steps=14)(0, 5)
+    heavy = structure.numbers > 1
+    wanted = structure.positions[heavy]
+    assert made.kept
+    for own in made.kept:
+        found = own.positions[: int(heavy.sum())]
+        assert own.numbers[: len(found)].tolist() == structure.numbers[heavy].tolist()
+        assert int((own.numbers > 1).sum()) > int(heavy.sum())
+        assert torch.allclose(distances(found), distances(wanted), atol=1e-5)
+
+
+def distances(positions):
+    return torch.cdist(positions, positions, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+@pytest.mark.parametrize(
+    ("asked", "named", "said"),
+    [
+        ({}, "SiH4", "the fragment has Si"),
+        ({}, "H2", "no atom but hydrogen"),
+        ({"symmetry": "C2"}, "CH4", "can't be asked for together"),
+        ({"formula": "CH4"}, "CH4", "the fragment and something besides"),
+    ],
+)
+def test_fragments_that_can_not_be_completed_are_refused(sampler, asked, named, said):
+    with pytest.raises(GeomaeError, match=said):
+        Sampler("qm9", Asked(**asked), fragment=molecule(named))
 
 
 def test_revision_is_for_latents(sampler):
