@@ -1,9 +1,9 @@
 """One molecule for each of many point groups, generated with it, and drawn side by side.
 
-Noise is projected on what a group leaves as it is, the flow is equivariant, and the decoder takes
-whole orbits of peaks: every sample has at least the group that was asked for, as pymatgen confirms
-at 0.001 Å. Of some samples of each group the best is drawn: a stable molecule if there is one, else
-the one that explains its latent best. What the group forbids is printed beside it: a
+Atoms stand on whole orbits of the group, noise is projected on what the group leaves as it is, and
+the flow is equivariant: every sample has at least the group that was asked for, as pymatgen
+confirms at 0.001 Å. Of some samples of each group the best is drawn: a stable molecule if there is
+one. What the group forbids is printed beside it: a
 molecule with a centre, or with two axes, has no dipole.
 Run with `python examples/15_point_group_gallery.py [--each 16] [--groups C2v D6h Td]`.
 """

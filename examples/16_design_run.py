@@ -1,9 +1,8 @@
 """A design run: molecules of a formula, with a HOMO-LUMO gap that is asked for, ranked and drawn.
 
-The flow is told both. Samples are ranked by what is asked of a candidate: the right formula, stable
-bonds, one piece, a gap near to the one asked for, as a regressor tells that is fitted here on
-invariants of latents of QM9, and a small residual between the sampled latent and the structure's
-own. The best are drawn.
+Every sample has the formula; the flow is told the gap. Samples are ranked by what is asked of a
+candidate: stable bonds, one piece, and a gap near to the one asked for, as a regressor tells that
+is fitted here on invariants of latents of QM9. The best are drawn.
 Run with `python examples/16_design_run.py [--formula C7H10O2] [--gap 0.2] [-n 64]`.
 """
 

@@ -1,5 +1,8 @@
-"""Generation: a flow on latents, and structures of its samples, with a symmetry if asked for."""
+"""Generation: flows on atoms and on latents, and their samples, with a symmetry if asked for."""
 
+from geomae.generation.atoms.config import AtomFlowConfig as AtomFlowConfig
+from geomae.generation.atoms.flow import AtomFlow as AtomFlow
+from geomae.generation.atoms.flow import load_atom_flow as load_atom_flow
 from geomae.generation.conditions import Conditions as Conditions
 from geomae.generation.config import FlowConfig as FlowConfig
 from geomae.generation.flow import LatentFlow as LatentFlow
