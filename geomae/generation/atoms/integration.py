@@ -33,9 +33,9 @@ class Steps:
     """
 
     count: int = 50
-    light: float = 0.3
+    light: float = 0.2
     warp: float = 1.5
-    renewal: float = 0.5
+    renewal: float = 0.0
     guidance: float = 1.5
 
     def times(self, hydrogens: bool) -> list[float]:
