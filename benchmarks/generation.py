@@ -9,6 +9,7 @@ encoding or decoding and refinement included.
 
 import argparse
 import json
+import pickle
 import time
 import warnings
 from collections import Counter
@@ -40,12 +41,13 @@ def timed(sampler: Sampler, n: int, workers: int = 1) -> tuple[Generated, float]
         parts = [_shard(sampler, *span) for span in spans]
     else:
         with ProcessPoolExecutor(workers, get_context("fork")) as pool:
-            parts = list(pool.map(partial(_star, sampler), spans))
+            parts = [pickle.loads(part) for part in pool.map(partial(_pickled, sampler), spans)]
     return Generated.join([part for part, _ in parts]), sum(seconds for _, seconds in parts) / n
 
 
-def _star(sampler: Sampler, span: tuple[int, int]) -> tuple[Generated, float]:
-    return _shard(sampler, *span)
+def _pickled(sampler: Sampler, span: tuple[int, int]) -> bytes:
+    """A shard as bytes: tensors would each hold a file open on their way between processes."""
+    return pickle.dumps(_shard(sampler, *span))
 
 
 def _shard(sampler: Sampler, first: int, n: int) -> tuple[Generated, float]:
