@@ -142,18 +142,25 @@ def orbit_sizes(name: str) -> OrbitSizes:
         pairs = group.symbol.family == "D" or group.symbol.suffix == "h"
         return OrbitSizes((2,), True) if pairs else OrbitSizes((1,), False)
     operations = group.operations.numpy()
-    spaces = [fixed_space(operation[None]) for operation in operations]
-    planes = [space for space in spaces if len(space) == 2]
-    axes = [space[0] for space in spaces if len(space) == 1]
-    axes += [np.cross(np.cross(*a), np.cross(*b)) for i, a in enumerate(planes) for b in planes[:i]]
-    points = [space[0] + np.sqrt(2) * space[1] for space in planes]
-    points += [axis / np.linalg.norm(axis) for axis in axes if np.linalg.norm(axis) > FIXED]
+    points = special_points(operations)
     points.append(GENERAL.numpy())
     sizes = set()
     for point in points:
         kept = np.linalg.norm(operations @ point - point, axis=1) < FIXED
         sizes.add(len(operations) // int(kept.sum()))
     return OrbitSizes(tuple(sorted(sizes)), not len(fixed_space(operations)))
+
+
+def special_points(operations: Float[np.ndarray, "g 3 3"]) -> list[Float[np.ndarray, "3"]]:
+    """A point on each axis of some operations, those where mirrors meet included, and on each
+    mirror; none is the centre.
+    """
+    spaces = [fixed_space(operation[None]) for operation in operations]
+    planes = [space for space in spaces if len(space) == 2]
+    axes = [space[0] for space in spaces if len(space) == 1]
+    axes += [np.cross(np.cross(*a), np.cross(*b)) for i, a in enumerate(planes) for b in planes[:i]]
+    points = [axis / np.linalg.norm(axis) for axis in axes if np.linalg.norm(axis) > FIXED]
+    return points + [space[0] + np.sqrt(2) * space[1] for space in planes]
 
 
 def fixed_space(operations: Float[np.ndarray, "k 3 3"]) -> Float[np.ndarray, "d 3"]:

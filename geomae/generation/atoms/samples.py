@@ -19,6 +19,7 @@ from geomae.generation.atoms.integration import NormalNumbers, Projector, Steps,
 from geomae.generation.atoms.sites import Coat, Seating, Sites, projection
 from geomae.generation.compositions import fill_orbits
 from geomae.generation.conditions import property_likelihood
+from geomae.generation.latent_samples import SHARD
 from geomae.generation.orbits import OrbitSizes, orbit_sizes
 from geomae.generation.proposals import propose
 from geomae.generation.reading import Decoded, checked, structure_or_fault
@@ -49,9 +50,6 @@ REDRAWN = 60
 
 STREAMS = 1000
 """Numbers of streams of noise that a sample has for itself."""
-
-TOGETHER = 32
-"""Samples without a symmetry that are placed together, whether asked for or not."""
 
 PROPOSED = 400
 """Inventories at most that are proposed where the data has none."""
@@ -173,8 +171,8 @@ class AtomSamples:
         """The structures of samples; all of a shard are made, for rounding depends on the
         company.
         """
-        first = numbers[0] - numbers[0] % TOGETHER
-        shard = range(first, first + TOGETHER)
+        first = numbers[0] - numbers[0] % SHARD
+        shard = range(first, first + SHARD)
         kind = [self._atoms(*self._drawn(number)) for number in shard]
         parent = [np.repeat(np.arange(len(own)), self.kinds[own, 1]) for own in kind]
         made = self._coated(kind, self._skeletons(kind, shard), parent, shard)

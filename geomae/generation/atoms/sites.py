@@ -11,10 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomae.generation.orbits import GENERAL, Operations, Orbits, fixed_space
+from geomae.generation.orbits import FIXED, GENERAL, Operations, Orbits, fixed_space, special_points
 from geomae.symmetry import PointGroup
-
-PARALLEL = 1e-6
 
 AXIS_WEIGHT = 0.3
 """How often orbits on axes are drawn, beside those in planes and elsewhere."""
@@ -98,21 +96,12 @@ class Sites:
         return self._types[within]
 
     def _find(self, within: Operations) -> list[Site]:
-        own = self.orbits.operations[list(within)]
-        spaces = [fixed_space(operation[None]) for operation in own]
-        planes = [space for space in spaces if len(space) == 2]
-        axes = [space[0] for space in spaces if len(space) == 1]
-        axes += [
-            np.cross(np.cross(*a), np.cross(*b)) for n, a in enumerate(planes) for b in planes[:n]
-        ]
-        axes = [axis / np.linalg.norm(axis) for axis in axes if np.linalg.norm(axis) > PARALLEL]
-        points = [np.zeros(3), *axes]
-        points += [space[0] + np.sqrt(2) * space[1] for space in planes]
+        points = [np.zeros(3), *special_points(self.orbits.operations[list(within)])]
         points.append(self.group.frame.numpy() @ GENERAL.numpy())
         found: dict[Operations, Site] = {}
         for point in points:
             gaps = np.linalg.norm(self.orbits.images(point, within) - point, axis=1)
-            stabilizer = tuple(g for g, gap in zip(within, gaps, strict=True) if gap < PARALLEL)
+            stabilizer = tuple(g for g, gap in zip(within, gaps, strict=True) if gap < FIXED)
             space = fixed_space(self.orbits.operations[list(stabilizer)])
             if self.group.infinite and not self._on_axis(space):
                 continue
@@ -125,7 +114,7 @@ class Sites:
         axis = self.group.axis
         if not len(space) or axis is None:
             return not len(space)
-        return len(space) == 1 and abs(float(space[0] @ axis.numpy())) > 1 - PARALLEL
+        return len(space) == 1 and abs(float(space[0] @ axis.numpy())) > 1 - FIXED
 
     def _class(self, subgroup: Operations, within: Operations) -> Operations:
         """The first of the subgroups that are equivalent to one."""
