@@ -8,7 +8,7 @@ from geomae.equivariant import spherical_harmonics
 from geomae.equivariant.harmonics import derivative_matrices
 from geomae.inversion.descriptors.images import Displacements, by_row, displacements
 from geomae.inversion.descriptors.soap import Soap
-from geomae.inversion.soap_scalars import radial_slopes, soap_grams
+from geomae.inversion.soap_scalars import radial_slopes, smooth_channels, soap_grams
 
 KEPT = 12
 """Directions of channel space that are fitted, in each degree."""
@@ -20,7 +20,7 @@ class SoapFit:
     For each degree the channels (elements times radial functions) are projected on the leading
     eigenvectors of the Gram matrices of all centres. What is fitted is a linear image of the
     vectors, so the right structure fits exactly; whether another does must be seen from the whole
-    vectors, afterwards. Derivatives are closed: an atom's share depends on its own vector alone.
+    vectors, afterwards. In crystals only smooth channels are fitted (`smooth_channels`). Derivatives are closed: an atom's share depends on its own vector alone.
     Where the lattice is open its vectors are fitted as well.
 
     Args:
@@ -34,8 +34,10 @@ class SoapFit:
             raise ValueError("coefficients averaged over centres are not fitted here")
         self.soap = soap
         grams = soap_grams(soap, values)
-        _, vectors = torch.linalg.eigh(grams.sum(0))
-        span = vectors[:, :, -min(kept, vectors.shape[2]) :]
+        smooth = smooth_channels(soap)
+        smooth = torch.stack([torch.block_diag(*[one] * len(soap.species)) for one in smooth])
+        _, vectors = torch.linalg.eigh(smooth.mT @ grams.sum(0) @ smooth)
+        span = smooth @ vectors[:, :, -min(kept, vectors.shape[2]) :]
         self.span = span.unflatten(1, (len(soap.species), soap.n_max))
         self.first, self.second = torch.triu_indices(span.shape[2], span.shape[2])
         self.scale = torch.where(self.first == self.second, 1.0, 2.0**0.5).to(values)

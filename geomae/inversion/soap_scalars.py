@@ -14,6 +14,9 @@ from torch.func import jvp
 from geomae.inversion.descriptors.images import by_row, displacements
 from geomae.inversion.descriptors.soap import Soap
 
+LEAST_FUNCTIONS = 4
+"""Radial functions that leave something if two combinations are taken away."""
+
 
 def soap_grams(soap: Soap, values: Float[Tensor, " f"]) -> Float[Tensor, "c l p p"]:
     """Gram matrices of the coefficients about each centre, of SOAP vectors in a row."""
@@ -55,6 +58,24 @@ def radial_slopes(
         values, slopes, *_ = jvp(lambda s: soap.radial(s, degrees=degrees), (squares,), (ones,))
         return values, slopes
     return soap.radial(squares, degrees=degrees), soap.radial(squares, degrees=degrees, slope=True)
+
+
+def smooth_channels(soap: Soap) -> Float[Tensor, "l r q"]:
+    """Combinations of radial functions, for each degree, that atoms enter and leave smoothly.
+
+    dscribe's density ends abruptly where atoms are out of reach, so the vectors of crystals jump as
+    atoms move, and least squares get caught between the jumps. In these combinations, orthonormal,
+    an atom at the edge counts for nothing, to first order.
+
+    Returns:
+        All combinations where there is no lattice, or too few functions.
+    """
+    count = soap.n_max
+    edge = torch.tensor((soap.r_cut + soap.padding) ** 2, dtype=torch.float64)
+    if not (soap.lattice or soap.cell is not None) or count < LEAST_FUNCTIONS:
+        return torch.eye(count, dtype=torch.float64).expand(soap.l_max + 1, -1, -1)
+    jumps = torch.stack(radial_slopes(soap, edge * (1 - 1e-12)), 2)
+    return torch.linalg.qr(jumps, mode="complete").Q[:, :, jumps.shape[2] :]
 
 
 def histograms(
@@ -109,7 +130,8 @@ class ScalarFit:
 
     def __init__(self, soap: Soap, values: Float[Tensor, " f"], numbers: Int[Tensor, " n"]):
         self.soap, self.member = soap, soap.weights(numbers)
-        self.target = scalars(soap, values).flatten()
+        self.smooth = smooth_channels(soap)[0]
+        self.target = (scalars(soap, values) @ self.smooth).flatten()
 
     def values(
         self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "p 3"]
@@ -123,8 +145,8 @@ class ScalarFit:
         """Values of a batch, and their derivatives."""
         seen = displacements(self.soap, positions)
         radial, slope = radial_slopes(self.soap, seen.vectors.square().sum(-1), degrees=1)
-        found = torch.einsum("kcinr,ns->kcsr", radial[..., 0, :], self.member)
-        slope = 2 * slope[..., 0, :]
+        found = torch.einsum("kcinr,ns->kcsr", radial[..., 0, :] @ self.smooth, self.member)
+        slope = 2 * slope[..., 0, :] @ self.smooth
         by_atom = torch.einsum("kcinr,kcina,ns->kcnsra", slope, seen.vectors, self.member)
         by_shift = None
         if self.soap.lattice and seen.shifts is not None:

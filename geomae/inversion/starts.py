@@ -25,6 +25,9 @@ from geomae.inversion.spread import ball
 SHAKEN = 0.15
 """Å by which atoms are moved where algebra left nothing open and refinement ended beside it."""
 
+LATTICES = 8
+"""Crystals that are refined together, where a start takes seconds."""
+
 MOST_COMPOSITIONS = 400
 """Compositions that are searched where none is given."""
 
@@ -155,7 +158,8 @@ def at_random(problem: Problem, n: int, generator: torch.Generator) -> Iterator[
     if tells_rows(problem):
         return
     candidates, fit = compositions(problem), fit_of(problem)
-    batch = max(4, min(32, n // len(candidates)))
+    most = LATTICES if problem.descriptor.lattice else 32
+    batch = max(4, min(most, n // len(candidates)))
     rounds = max(1, n // (batch * len(candidates)))
     for _ in range(rounds):
         for numbers in candidates:

@@ -234,3 +234,23 @@ def test_periodic_dscribe_vectors_need_no_cell():
     assert np.abs(found.numpy() - wanted).max() < 1e-10 * np.abs(wanted).max()
     with pytest.raises(GeomaeError, match="a structure with a cell"):
         ours.of(Structure([11, 17], [[0.0, 0.0, 0.0], [2.8, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("make", [SoapFit, ScalarFit])
+def test_fits_of_crystals_do_not_jump_where_an_atom_leaves_reach(make):
+    soap = Soap([11, 17], 3.0, 6, 2, 0.4, periodic=True)
+    reach = soap.r_cut + soap.padding
+    numbers = torch.tensor([11, 17])
+    weights = soap.weights(numbers)[None]
+
+    def rows(edge):
+        cell = edge * torch.eye(3, dtype=torch.float64)
+        return torch.cat([torch.tensor([[0.0, 0, 0], [0.4, 0.5, 0.5]]).double() @ cell, cell])
+
+    inside, outside = rows(reach - 1e-7), rows(reach + 1e-7)
+    whole = soap.evaluate(weights[0], inside)
+    jump = float((soap.evaluate(weights[0], outside) - whole).norm() / whole.norm())
+    fit = make(soap, whole, numbers) if make is ScalarFit else make(soap, whole)
+    gap = fit.values(weights[0], outside) - fit.target
+    assert jump > 1e-4
+    assert float(gap.norm() / fit.target.norm()) < 1e-6 < jump / 100
