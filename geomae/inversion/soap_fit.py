@@ -20,9 +20,9 @@ class SoapFit:
     For each degree the channels (elements times radial functions) are projected on the leading
     eigenvectors of the Gram matrices of all centres. What is fitted is a linear image of the
     vectors, so the right structure fits exactly; whether another does must be seen from the whole
-    vectors, afterwards. In crystals only smooth channels are fitted (`smooth_channels`). Derivatives
-    are closed: an atom's share depends on its own vector alone. Where the lattice is open its
-    vectors are fitted as well.
+    vectors, afterwards. In crystals only smooth channels are fitted (`smooth_channels`).
+    Derivatives are closed: an atom's share depends on its own vector alone. Where the lattice is
+    open its vectors are fitted as well.
 
     Args:
         soap: with `average` 'off' or 'outer'.
