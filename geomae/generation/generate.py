@@ -16,10 +16,18 @@ from geomae.errors import GeomaeError
 from geomae.generation.atoms.flow import AtomFlow
 from geomae.generation.atoms.fragment import Fragment
 from geomae.generation.atoms.integration import Steps
-from geomae.generation.atoms.samples import AtomSamples, SymmetricAtomSamples
+from geomae.generation.atoms.samples import AtomSamples
+from geomae.generation.atoms.symmetric_samples import SymmetricAtomSamples
+from geomae.generation.inventories.draws import Learned
 from geomae.generation.latent_samples import SHARD, FlowSamples, NearSamples
 from geomae.generation.reading import Decoded
-from geomae.generation.request import Asked, check_asked, check_properties, find_models
+from geomae.generation.request import (
+    Asked,
+    check_asked,
+    check_properties,
+    find_inventories,
+    find_models,
+)
 from geomae.symmetry.detect import one_structure
 
 STEPS = 20
@@ -93,6 +101,7 @@ def generate(
     properties: Mapping[str, float] | None = None,
     symmetry: str | None = None,
     fragment: Any = None,
+    inventories: str | None = None,
     near: Any = None,
     noise: float | None = None,
     seed: int = 0,
@@ -119,6 +128,10 @@ def generate(
         fragment: structure that every sample contains, heavy atoms in its shape (anything that
             `as_structures` takes); its hydrogens stand for places where something else may be.
             Flows on atoms complete it to something larger, without a symmetry.
+        inventories: of a flow on atoms, what samples are made of: 'data' for sets of atoms that
+            its data has, as often as there; 'learned' for those of a model that makes others as
+            well, 'new' for these others alone; or name or path of such a model. If None 'learned',
+            where the released model fits the flow.
         near: sample around this structure (anything that `as_structures` takes) instead of from a
             flow: its latent, and noise. A symmetry must be one that it has.
         noise: that noise, in parts of the spread that the data's latents have at each degree; 0.3
@@ -142,6 +155,7 @@ def generate(
         str(model),
         Asked(formula, n_atoms, properties or {}, symmetry),
         fragment=fragment,
+        inventories=inventories,
         near=near,
         noise=noise,
         seed=seed,
@@ -160,7 +174,8 @@ class Sampler:
     Args:
         model: name or path.
         asked: what samples are to be.
-        fragment, near, noise, seed, steps, revisions, reject_doubtful: see `generate`.
+        fragment, inventories, near, noise, seed, steps, revisions, reject_doubtful: see
+            `generate`.
     """
 
     def __init__(
@@ -169,6 +184,7 @@ class Sampler:
         asked: Asked,
         *,
         fragment: Any = None,
+        inventories: str | None = None,
         near: Any = None,
         noise: float | None = None,
         seed: int = 0,
@@ -186,10 +202,13 @@ class Sampler:
         self.counts, self.group = check_asked(asked, self.model)
         self.around: Structure | None = None
         self.steps = steps
+        self.inventories: Learned | None = None
+        if inventories is not None and not isinstance(self.flow, AtomFlow):
+            raise GeomaeError("inventories can be chosen for a flow on atoms, and this is none")
         if near is None:
             if noise is not None:
                 raise GeomaeError("noise goes with a structure to sample around (near)")
-            self.make = self._from_flow(fragment)
+            self.make = self._from_flow(fragment, inventories)
         elif fragment is not None:
             raise GeomaeError(
                 "a fragment is for a flow on atoms, not for samples around a structure"
@@ -202,7 +221,7 @@ class Sampler:
             )  # fmt: skip
             self.around, self.group = self.make.structure, self.make.group
 
-    def _from_flow(self, fragment: Any) -> AtomSamples | FlowSamples:
+    def _from_flow(self, fragment: Any, inventories: str | None) -> AtomSamples | FlowSamples:
         flow = self.flow
         assert flow is not None, "find_models gives a flow where there is no structure to be near"
         check_properties(self.asked.properties, flow)
@@ -213,7 +232,12 @@ class Sampler:
                     "and its latent that structure's"
                 )
             self.steps = self.steps or Steps().count
-            how: dict[str, Any] = {"seed": self.seed, "steps": Steps(self.steps)}
+            self.inventories = find_inventories(inventories, flow)
+            how: dict[str, Any] = {
+                "seed": self.seed,
+                "steps": Steps(self.steps),
+                "learned": self.inventories,
+            }
             if self.group is None:
                 if fragment is not None:
                     how["fragment"] = Fragment.of(one_structure(fragment), flow.elements)
