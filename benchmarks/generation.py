@@ -63,6 +63,7 @@ def free(options: argparse.Namespace, reference: list[Structure]) -> dict:
         options.model,
         asked,
         inventories=options.inventories,
+        tries=options.tries,
         seed=options.seed,
         steps=options.steps,
         revisions=TIMES if options.revise else (),
@@ -181,7 +182,7 @@ def conditional(options: argparse.Namespace) -> dict:
     known = load_source("qm9", split="valid", n=options.known)
     test = load_source("qm9", split="test", n=max(200, options.known // 10))
     values = described(known)
-    how = {name: getattr(options, name) for name in ("inventories", "seed", "steps")}
+    how = {name: getattr(options, name) for name in ("inventories", "tries", "seed", "steps")}
     free = Sampler(options.model, Asked(), **how)
     unasked = described(timed(free, options.each)[0].kept)
     rows = {}
@@ -266,6 +267,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("-n", type=int, default=1000, help="samples of the flow")
     parser.add_argument("--formula", help="that the flow is told")
     parser.add_argument("--inventories", help="as geomae generate --inventories")
+    parser.add_argument("--tries", type=int, help="as geomae generate --tries")
     parser.add_argument("--steps", type=int, help="evaluations of the flow")
     parser.add_argument("--revise", action="store_true", help="as geomae generate --revise")
     parser.add_argument("--seed", type=int, default=0)

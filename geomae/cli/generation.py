@@ -39,8 +39,16 @@ def generate(
         str | None,
         typer.Option(
             help="What samples are made of: sets of atoms that the 'data' has; 'learned' (default, "
-            "where there is such a model), which makes others as well; 'new' for these others "
-            "alone; or a model's path."
+            "but with a symmetry), which makes others as well; 'new' for these others alone; or a "
+            "model's path."
+        ),
+    ] = None,
+    tries: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Sets of atoms of each sample that are tried in a few steps, the best of them "
+            "taken; 24 with a fragment, 4 where all are new, or else 1.",
         ),
     ] = None,
     near: Annotated[
@@ -86,6 +94,8 @@ def generate(
 
     Example: geomae generate --fragment benzene.xyz -n 50 -o with-a-ring
 
+    Example: geomae generate --inventories new -n 1000 -o new
+
     Example: geomae generate --near benzene.xyz --noise 0.3 -n 50 -o around
     """
     from geomae.generation.folder import GenerationFolder
@@ -101,6 +111,7 @@ def generate(
         asked,
         fragment=fragment,
         inventories=inventories,
+        tries=tries,
         near=near,
         noise=noise,
         seed=seed,
@@ -179,6 +190,7 @@ def _settings(
         "symmetry": sampler.asked.symmetry,
         **{name: None if own is None else _digest(own) for name, own in files.items()},
         "inventories": inventories,
+        "tries": sampler.tries,
         "noise": noise,
         "seed": sampler.seed,
         "steps": sampler.steps,

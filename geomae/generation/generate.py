@@ -102,6 +102,7 @@ def generate(
     symmetry: str | None = None,
     fragment: Any = None,
     inventories: str | None = None,
+    tries: int | None = None,
     near: Any = None,
     noise: float | None = None,
     seed: int = 0,
@@ -130,8 +131,12 @@ def generate(
             Flows on atoms complete it to something larger, without a symmetry.
         inventories: of a flow on atoms, what samples are made of: 'data' for sets of atoms that
             its data has, as often as there; 'learned' for those of a model that makes others as
-            well, 'new' for these others alone; or name or path of such a model. If None 'learned',
-            where the released model fits the flow.
+            well, 'new' for these others alone; or name or path of such a model. If None 'learned'
+            where the released model fits the flow, and 'data' with a symmetry.
+        tries: of a flow on atoms: inventories of each sample that are tried in 12 steps; that which
+            its skeleton keeps best, by neighbours and valences, is taken. If None 24 with a
+            fragment, 4 where all inventories are new, and 1 otherwise; samples with a symmetry are
+            chosen by their orbits anyway.
         near: sample around this structure (anything that `as_structures` takes) instead of from a
             flow: its latent, and noise. A symmetry must be one that it has.
         noise: that noise, in parts of the spread that the data's latents have at each degree; 0.3
@@ -156,6 +161,7 @@ def generate(
         Asked(formula, n_atoms, properties or {}, symmetry),
         fragment=fragment,
         inventories=inventories,
+        tries=tries,
         near=near,
         noise=noise,
         seed=seed,
@@ -174,7 +180,7 @@ class Sampler:
     Args:
         model: name or path.
         asked: what samples are to be.
-        fragment, inventories, near, noise, seed, steps, revisions, reject_doubtful: see
+        fragment, inventories, tries, near, noise, seed, steps, revisions, reject_doubtful: see
             `generate`.
     """
 
@@ -185,6 +191,7 @@ class Sampler:
         *,
         fragment: Any = None,
         inventories: str | None = None,
+        tries: int | None = None,
         near: Any = None,
         noise: float | None = None,
         seed: int = 0,
@@ -203,12 +210,15 @@ class Sampler:
         self.around: Structure | None = None
         self.steps = steps
         self.inventories: Learned | None = None
-        if inventories is not None and not isinstance(self.flow, AtomFlow):
-            raise GeomaeError("inventories can be chosen for a flow on atoms, and this is none")
+        self.tries: int | None = None
+        if tries is not None and tries < 1:
+            raise GeomaeError(f"one inventory or more must be tried, not {tries}")
+        if (inventories or tries) and (near is not None or not isinstance(self.flow, AtomFlow)):
+            raise GeomaeError("inventories, and how many are tried, are for a flow on atoms")
         if near is None:
             if noise is not None:
                 raise GeomaeError("noise goes with a structure to sample around (near)")
-            self.make = self._from_flow(fragment, inventories)
+            self.make = self._from_flow(fragment, inventories, tries)
         elif fragment is not None:
             raise GeomaeError(
                 "a fragment is for a flow on atoms, not for samples around a structure"
@@ -221,7 +231,9 @@ class Sampler:
             )  # fmt: skip
             self.around, self.group = self.make.structure, self.make.group
 
-    def _from_flow(self, fragment: Any, inventories: str | None) -> AtomSamples | FlowSamples:
+    def _from_flow(
+        self, fragment: Any, inventories: str | None, tries: int | None
+    ) -> AtomSamples | FlowSamples:
         flow = self.flow
         assert flow is not None, "find_models gives a flow where there is no structure to be near"
         check_properties(self.asked.properties, flow)
@@ -232,7 +244,9 @@ class Sampler:
                     "and its latent that structure's"
                 )
             self.steps = self.steps or Steps().count
-            self.inventories = find_inventories(inventories, flow)
+            # few inventories of the model's fill orbits, and fewer of these are chemistry
+            usual = "data" if self.group is not None else None
+            self.inventories = find_inventories(inventories or usual, flow)
             how: dict[str, Any] = {
                 "seed": self.seed,
                 "steps": Steps(self.steps),
@@ -241,9 +255,13 @@ class Sampler:
             if self.group is None:
                 if fragment is not None:
                     how["fragment"] = Fragment.of(one_structure(fragment), flow.elements)
-                return AtomSamples(flow, self.model, self.asked, **how)
+                made = AtomSamples(flow, self.model, self.asked, tries=tries, **how)
+                self.tries = made.tries
+                return made
             if fragment is not None:
                 raise GeomaeError("a fragment and a symmetry can't be asked for together")
+            if tries is not None:
+                raise GeomaeError("with a symmetry orbits are tried, not inventories")
             return SymmetricAtomSamples(flow, self.model, self.asked, self.group, **how)
         if fragment is not None:
             raise GeomaeError("a fragment is for a flow on atoms, and this is one on latents")

@@ -176,13 +176,12 @@ def find_inventories(name: str | None, flow: "AtomFlow") -> "Learned | None":
             properties than the flow.
     """
     from geomae.generation.inventories.draws import Learned
-    from geomae.generation.inventories.model import InventoryModel
+    from geomae.generation.inventories.model import load_inventories
 
     released = f"{flow.autoencoder}-inventories"
     if name == "data" or (name is None and released not in released_models()):
         return None
-    path = weights_of(released if name in (None, "learned", "new") else name)
-    model = InventoryModel.from_file(path)
+    model = load_inventories(released if name in (None, "learned", "new") else name)
     same = model.config.elements == flow.elements and torch.equal(model.kinds, flow.kinds())
     if same and set(flow.properties) <= set(model.config.properties):
         known = flow.inventories().tolist() if name == "new" else []

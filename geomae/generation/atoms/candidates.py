@@ -25,7 +25,7 @@ TRIED = 256
 ACCEPTED = 0.02
 """Share of these at least for which inventories are drawn when they are needed."""
 
-POOL = 8192
+POOL = 4096
 """Draws among which is chosen where more is asked for than a model can be told."""
 
 Test = Callable[[Int[np.ndarray, "rows kinds"]], Bool[np.ndarray, " rows"]]
@@ -112,7 +112,7 @@ class Candidates:
         if self.asked.n_atoms is not None:
             fits &= formulas.sum(1) == self.asked.n_atoms
         if self.learned is None:
-            fits[fits.clone()] = torch.from_numpy(self._test(known[fits].numpy()))
+            fits[fits.clone()] = torch.from_numpy(self._fits(known[fits].numpy()))
             likelihood = property_likelihood(self.flow, self.asked.properties)
             odds = self.flow.statistics["shares"].double().cpu() * likelihood
             return known[fits].numpy(), odds[fits].numpy()
@@ -120,8 +120,7 @@ class Candidates:
         if draws is not None:
             drawn, could_be = draws(self._sources(POOL), 1)
             own = np.unique(np.concatenate([own, drawn[could_be]]), axis=0)
-        own = own[self.learned.wanted(own)]
-        own = own[self._test(own)]
+        own = own[self._fits(own)]
         return own, self._odds(own)
 
     def _proposed(self) -> tuple[Int[np.ndarray, "rows kinds"], Float[np.ndarray, " rows"]]:
@@ -141,18 +140,24 @@ class Candidates:
             n_atoms=self.asked.n_atoms,
             most=self.most,
         )[:PROPOSED]
-        own = own[self._test(own)]
+        own = own[self._fits(own)]
         return own, np.ones(len(own))
 
-    def _test(self, inventories: Int[np.ndarray, "rows kinds"]) -> Bool[np.ndarray, " rows"]:
-        if self.test is None:
-            return np.ones(len(inventories), dtype=bool)
-        return self.test(inventories)
+    def _fits(self, inventories: Int[np.ndarray, "rows kinds"]) -> Bool[np.ndarray, " rows"]:
+        """Which are wanted and can be placed."""
+        fits = np.ones(len(inventories), dtype=bool)
+        if self.learned is not None:
+            fits = self.learned.wanted(inventories)
+        if self.test is not None:
+            fits[fits] = self.test(inventories[fits])
+        return fits
 
     @torch.no_grad()
     def _odds(self, inventories: Int[np.ndarray, "rows kinds"]) -> Float[np.ndarray, " rows"]:
         """In parts of the likeliest, by the model: of inventories with their properties."""
         assert self.learned is not None, "only a model tells the odds of what the data lacks"
+        if not len(inventories):
+            return np.zeros(0)
         model, rows = self.learned.model, torch.from_numpy(inventories)
         logarithm = model.log_likelihood(model.counts(rows)).double()
         names, values = model.config.properties, self.asked.properties

@@ -26,8 +26,10 @@ from geomae.metrics.bonds import VALENCE, bond_orders
 PILOT = Steps(12, light=1.0)
 """Few steps, which tell what all of them would make."""
 
-TRIES = 8
-"""Ways to complete a fragment that are tried in these."""
+FRAGMENT_TRIES = 24
+NEW_TRIES = 4
+"""Inventories that are tried in these for each sample, with a fragment and where all are new: not
+all of them are good for it."""
 
 STREAMS = 1000
 """Numbers of streams of noise that a sample has for itself."""
@@ -44,6 +46,9 @@ class AtomSamples:
         steps: how the flow is integrated.
         fragment: that every sample has, and something besides.
         learned: model that inventories are drawn from; as in the flow's data if None.
+        tries: inventories of each sample that are tried in a few steps; that which its skeleton
+            keeps best is taken. If None 24 with a fragment, 4 where all inventories are new, and 1
+            otherwise.
 
     Raises:
         GeomaeError: nothing can be made of what is asked for.
@@ -59,13 +64,20 @@ class AtomSamples:
         steps: Steps,
         fragment: Fragment | None = None,
         learned: Learned | None = None,
+        tries: int | None = None,
     ):
         self.flow = self.rough = flow
         self.model, self.seed, self.steps, self.fragment = model, seed, steps, fragment
+        self.tries = tries or self._usual_tries(learned)
         self.kinds = flow.kinds().numpy()
         values = [asked.properties.get(name, torch.nan) for name in flow.properties]
         self.properties = torch.tensor(values, dtype=torch.float64)
         self.inventories = self._inventories(asked, learned)
+
+    def _usual_tries(self, learned: Learned | None) -> int:
+        if self.fragment is not None:
+            return FRAGMENT_TRIES
+        return NEW_TRIES if learned is not None and learned.left_out else 1
 
     def _inventories(self, asked: Asked, learned: Learned | None) -> Inventories:
         """Draws what samples are made of."""
@@ -133,17 +145,15 @@ class AtomSamples:
         return [made[number - first] for number in numbers]
 
     def _chosen(self, shard: Sequence[int]) -> tuple[list[np.ndarray], Sequence[int]]:
-        """Kinds of samples' heavy atoms, and the streams of noise that place these.
-
-        With a fragment, those of several that keep their inventory best after a few steps: many
-        have no place for the fragment.
+        """Kinds of samples' heavy atoms, and the streams of noise that place these: of as many as
+        are tried those that keep their inventory best after a few steps.
         """
         rngs = [self._drawing(number) for number in shard]
-        if self.fragment is None:
+        if self.tries == 1:
             return self._drawn(rngs), shard
-        kinds = [self._drawn(rngs) for _ in range(TRIES)]
-        streams = [[number * STREAMS + i for number in shard] for i in range(TRIES)]
-        scores = np.zeros((TRIES, len(shard)))
+        kinds = [self._drawn(rngs) for _ in range(self.tries)]
+        streams = [[number * STREAMS + i for number in shard] for i in range(self.tries)]
+        scores = np.zeros((self.tries, len(shard)))
         for row, kind, own in zip(scores, kinds, streams, strict=True):
             skeletons = self._skeletons(kind, own, rough=True)
             row[:] = [self._kept(*pair) for pair in zip(kind, skeletons, strict=True)]
