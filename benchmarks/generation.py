@@ -62,6 +62,8 @@ def free(options: argparse.Namespace, reference: list[Structure]) -> dict:
     sampler = Sampler(
         options.model,
         asked,
+        inventories=options.inventories,
+        tries=options.tries,
         seed=options.seed,
         steps=options.steps,
         revisions=TIMES if options.revise else (),
@@ -114,6 +116,7 @@ def with_groups(options: argparse.Namespace) -> dict:
         sampler = Sampler(
             options.model,
             Asked(symmetry=name),
+            inventories=options.inventories,
             seed=options.seed,
             steps=options.steps,
             revisions=TIMES if options.revise else (),
@@ -179,7 +182,8 @@ def conditional(options: argparse.Namespace) -> dict:
     known = load_source("qm9", split="valid", n=options.known)
     test = load_source("qm9", split="test", n=max(200, options.known // 10))
     values = described(known)
-    free = Sampler(options.model, Asked(), seed=options.seed, steps=options.steps)
+    how = {name: getattr(options, name) for name in ("inventories", "tries", "seed", "steps")}
+    free = Sampler(options.model, Asked(), **how)
     unasked = described(timed(free, options.each)[0].kept)
     rows = {}
     for name in options.conditional:
@@ -190,7 +194,7 @@ def conditional(options: argparse.Namespace) -> dict:
         errors, judged, unstirred = [], [], regressor.predict(unasked)
         for value in asked.tolist():
             own = Asked(properties={name: value})
-            sampler = Sampler(options.model, own, seed=options.seed, steps=options.steps)
+            sampler = Sampler(options.model, own, **how)
             made, _ = timed(sampler, options.each)
             judged += [judge(s) for s in made.structures]
             if made.kept:
@@ -262,6 +266,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", default="qm9", help="name or path")
     parser.add_argument("-n", type=int, default=1000, help="samples of the flow")
     parser.add_argument("--formula", help="that the flow is told")
+    parser.add_argument("--inventories", help="as geomae generate --inventories")
+    parser.add_argument("--tries", type=int, help="as geomae generate --tries")
     parser.add_argument("--steps", type=int, help="evaluations of the flow")
     parser.add_argument("--revise", action="store_true", help="as geomae generate --revise")
     parser.add_argument("--seed", type=int, default=0)

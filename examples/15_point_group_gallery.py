@@ -16,7 +16,7 @@ import geomae
 from geomae.data import Structure
 from geomae.generation import Generated
 from geomae.metrics.generation import judge
-from geomae.plotting.signals import draw_structure
+from geomae.plotting.gallery import save_gallery
 from geomae.symmetry import PointGroup, allowed
 
 HERE = Path(__file__).parent
@@ -39,20 +39,6 @@ def best_of(made: Generated) -> Structure | None:
     return ranked[0][1] if ranked else None
 
 
-def draw(path: Path, found: dict[str, Structure]) -> None:
-    """A grid of structures with their formulas and groups."""
-    from matplotlib.figure import Figure
-
-    columns = 4
-    rows = -(-len(found) // columns)
-    figure = Figure(figsize=(3 * columns, 3.3 * rows), layout="constrained")
-    for number, (name, structure) in enumerate(found.items()):
-        ax = figure.add_subplot(rows, columns, number + 1, projection="3d")
-        draw_structure(ax, structure)
-        ax.set_title(f"{name}: {structure.formula}\n{structure.point_group}", fontsize=10, y=0.94)
-    figure.savefig(path, dpi=130)
-
-
 def main(options: argparse.Namespace) -> None:
     """Generate for each group, tell, draw."""
     options.output.mkdir(parents=True, exist_ok=True)
@@ -71,7 +57,8 @@ def main(options: argparse.Namespace) -> None:
             f"{structure.point_group}, {stable}; dipole {'allowed' if dipole else 'forbidden'}"
         )
     if found:
-        draw(options.output / "point_group_gallery.png", found)
+        titles = [f"{n}: {s.formula}\n{s.point_group}" for n, s in found.items()]
+        save_gallery(options.output / "point_group_gallery.png", list(found.values()), titles)
         print(f"point_group_gallery.png is in {options.output}")
 
 

@@ -21,7 +21,7 @@ from geomae.autoencoder import Autoencoder
 from geomae.data import Structure, load_source
 from geomae.invariants import invariants
 from geomae.metrics.generation import Molecule, judge
-from geomae.plotting.signals import draw_structure
+from geomae.plotting.gallery import save_gallery
 
 HERE = Path(__file__).parent
 
@@ -63,18 +63,6 @@ def rank(
     return sorted(range(len(structures)), key=merit)
 
 
-def draw(path: Path, structures: list[Structure], titles: list[str]) -> None:
-    """Candidates side by side."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3 * len(structures), 3.4), layout="constrained")
-    for number, (structure, title) in enumerate(zip(structures, titles, strict=True)):
-        ax = figure.add_subplot(1, len(structures), number + 1, projection="3d")
-        draw_structure(ax, structure)
-        ax.set_title(title, fontsize=9, y=0.93)
-    figure.savefig(path, dpi=130)
-
-
 def main(options: argparse.Namespace) -> None:
     """Ask, generate, rank, draw."""
     made = geomae.generate(
@@ -104,7 +92,8 @@ def main(options: argparse.Namespace) -> None:
         print(f"  {judged[i].smiles or '-':60} {words:10} gap {gaps[i]:.3f}, "
               f"residual {structures[i].residual:.2f}")  # fmt: skip
     options.output.mkdir(parents=True, exist_ok=True)
-    draw(options.output / "design_run.png", [structures[i] for i in best], titles)
+    chosen = [structures[i] for i in best]
+    save_gallery(options.output / "design_run.png", chosen, titles, columns=len(best))
     print(f"design_run.png is in {options.output}")
 
 

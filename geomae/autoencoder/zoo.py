@@ -54,6 +54,11 @@ def load(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> Cod
         raise CheckpointError(
             f"'{name_or_path}' draws atoms from invariants; geomae.inversion.load_inverter loads it"
         )
+    if kind == "inventories":
+        raise CheckpointError(
+            f"'{name_or_path}' draws what molecules are made of; "
+            "geomae.generation.load_inventories loads it"
+        )
     return Autoencoder.from_file(path, device=device)
 
 

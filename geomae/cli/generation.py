@@ -35,6 +35,22 @@ def generate(
     fragment: Annotated[
         Path | None, typer.Option(help="File with a fragment that every sample completes.")
     ] = None,
+    inventories: Annotated[
+        str | None,
+        typer.Option(
+            help="What samples are made of: sets of atoms that the 'data' has; 'learned' (default, "
+            "but with a symmetry), which makes others as well; 'new' for these others alone; or a "
+            "model's path."
+        ),
+    ] = None,
+    tries: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Sets of atoms of each sample that are tried in a few steps, the best of them "
+            "taken; 24 with a fragment, 4 where all are new, or else 1.",
+        ),
+    ] = None,
     near: Annotated[
         Path | None, typer.Option(help="File with a structure to sample around, without a flow.")
     ] = None,
@@ -78,6 +94,8 @@ def generate(
 
     Example: geomae generate --fragment benzene.xyz -n 50 -o with-a-ring
 
+    Example: geomae generate --inventories new -n 1000 -o new
+
     Example: geomae generate --near benzene.xyz --noise 0.3 -n 50 -o around
     """
     from geomae.generation.folder import GenerationFolder
@@ -92,6 +110,8 @@ def generate(
         model,
         asked,
         fragment=fragment,
+        inventories=inventories,
+        tries=tries,
         near=near,
         noise=noise,
         seed=seed,
@@ -100,7 +120,8 @@ def generate(
         reject_doubtful=reject_doubtful,
     )
     folder = GenerationFolder(
-        output, _settings(sampler, model, {"near": near, "fragment": fragment}, noise)
+        output,
+        _settings(sampler, model, {"near": near, "fragment": fragment}, noise, inventories),
     )
     folder.open()
     start = time.monotonic()
@@ -135,14 +156,25 @@ def _reference(text: str) -> list["Structure"]:
 
 
 def _settings(
-    sampler: "Sampler", model: str, files: dict[str, Path | None], noise: float | None
+    sampler: "Sampler",
+    model: str,
+    files: dict[str, Path | None],
+    noise: float | None,
+    inventories: str | None,
 ) -> dict:
     """What decides about samples, in plain words and digests."""
     from geomae.autoencoder.zoo import weights_of
+    from geomae.generation.atoms.samples import AtomSamples
 
     names = [sampler.name] + (
         [] if sampler.flow is None else [model, f"{model}-atoms", f"{model}-flow"]
     )
+    if sampler.inventories is not None:
+        inventories = inventories or "learned"
+        released = inventories in ("learned", "new")
+        names.append(f"{sampler.name}-inventories" if released else inventories)
+    elif isinstance(sampler.make, AtomSamples):
+        inventories = "data"
     weights = []
     for name in names:
         try:
@@ -157,6 +189,8 @@ def _settings(
         "properties": dict(sampler.asked.properties),
         "symmetry": sampler.asked.symmetry,
         **{name: None if own is None else _digest(own) for name, own in files.items()},
+        "inventories": inventories,
+        "tries": sampler.tries,
         "noise": noise,
         "seed": sampler.seed,
         "steps": sampler.steps,

@@ -39,6 +39,13 @@ def _description(path: Path) -> tuple[str, ...]:
         network = load_inverter(path)
         elements, parameters = network.config.elements, network.parameters()
         what, atoms, latent = "draws atoms from SOAP vectors", "", ""
+    elif kind == "inventories":
+        from geomae.generation import load_inventories
+
+        model = load_inventories(path)
+        elements, parameters = model.config.elements, model.parameters()
+        what, latent = "draws what molecules are made of", ""
+        atoms = f"1 to {model.config.max_atoms}"
     elif (flow := load_any_flow(str(path))) is not None:
         elements, parameters = flow.elements, flow.network_parameters
         what, atoms = f"generates, for {flow.autoencoder}", f"1 to {flow.config.max_atoms}"

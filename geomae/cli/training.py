@@ -61,11 +61,14 @@ def train(
             if "loss" in row:
                 label = f"loss {row['loss']:.4f}, {row['structures_per_second']:.0f} structures/s"
                 bar.update(task, completed=step, description=label)
-            else:
+            elif "reconstructed" in row:
                 bar.console.print(
                     f"step {step}: {100 * row['reconstructed']:.1f} % of held-out structures "
                     f"reconstructed, RMSD {row['rmsd']:.3f} Å"
                 )
+            else:
+                figures = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
+                bar.console.print(f"step {step}: {figures}")
 
         trainer = run(settings, output, report, device=device, tensorboard=tensorboard)
     if not trainer.ranks.leads:

@@ -9,6 +9,8 @@ from geomae.generation.flow import LatentFlow as LatentFlow
 from geomae.generation.flow import Settings as Settings
 from geomae.generation.flow import load_flow as load_flow
 from geomae.generation.generate import Generated as Generated
+from geomae.generation.inventories.model import InventoryModel as InventoryModel
+from geomae.generation.inventories.model import load_inventories as load_inventories
 from geomae.generation.orbits import check_formula as check_formula
 from geomae.generation.orbits import formula_fits as formula_fits
 from geomae.generation.orbits import orbit_sizes as orbit_sizes

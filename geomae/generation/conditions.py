@@ -98,8 +98,15 @@ def property_likelihood(flow: "Flow", properties: Mapping[str, float]) -> Float[
         column = flow.properties.index(name)
         mean = flow.statistics["property_mean"][:, column].double().cpu()
         spread = flow.statistics["property_spread"][:, column].double().cpu()
-        logarithm -= 0.5 * ((value - mean) / spread).square() + spread.log()
+        logarithm += log_density(value, mean, spread)
     return (logarithm - logarithm.max()).clamp(min=-600).exp()
+
+
+def log_density(
+    value: float, mean: Float[Tensor, " rows"], spread: Float[Tensor, " rows"]
+) -> Float[Tensor, " rows"]:
+    """Of normal distributions at a value, but for a constant."""
+    return -0.5 * ((value - mean) / spread).square() - spread.log()
 
 
 def check_conditions(flow: "Flow", n: int, conditions: Conditions) -> None:

@@ -16,10 +16,18 @@ from geomae.errors import GeomaeError
 from geomae.generation.atoms.flow import AtomFlow
 from geomae.generation.atoms.fragment import Fragment
 from geomae.generation.atoms.integration import Steps
-from geomae.generation.atoms.samples import AtomSamples, SymmetricAtomSamples
+from geomae.generation.atoms.samples import AtomSamples
+from geomae.generation.atoms.symmetric_samples import SymmetricAtomSamples
+from geomae.generation.inventories.draws import Learned
 from geomae.generation.latent_samples import SHARD, FlowSamples, NearSamples
 from geomae.generation.reading import Decoded
-from geomae.generation.request import Asked, check_asked, check_properties, find_models
+from geomae.generation.request import (
+    Asked,
+    check_asked,
+    check_properties,
+    find_inventories,
+    find_models,
+)
 from geomae.symmetry.detect import one_structure
 
 STEPS = 20
@@ -93,6 +101,8 @@ def generate(
     properties: Mapping[str, float] | None = None,
     symmetry: str | None = None,
     fragment: Any = None,
+    inventories: str | None = None,
+    tries: int | None = None,
     near: Any = None,
     noise: float | None = None,
     seed: int = 0,
@@ -119,6 +129,14 @@ def generate(
         fragment: structure that every sample contains, heavy atoms in its shape (anything that
             `as_structures` takes); its hydrogens stand for places where something else may be.
             Flows on atoms complete it to something larger, without a symmetry.
+        inventories: of a flow on atoms, what samples are made of: 'data' for sets of atoms that
+            its data has, as often as there; 'learned' for those of a model that makes others as
+            well, 'new' for these others alone; or name or path of such a model. If None 'learned'
+            where the released model fits the flow, and 'data' with a symmetry.
+        tries: of a flow on atoms: inventories of each sample that are tried in 12 steps; that which
+            its skeleton keeps best, by neighbours and valences, is taken. If None 24 with a
+            fragment, 4 where all inventories are new, and 1 otherwise; samples with a symmetry are
+            chosen by their orbits anyway.
         near: sample around this structure (anything that `as_structures` takes) instead of from a
             flow: its latent, and noise. A symmetry must be one that it has.
         noise: that noise, in parts of the spread that the data's latents have at each degree; 0.3
@@ -142,6 +160,8 @@ def generate(
         str(model),
         Asked(formula, n_atoms, properties or {}, symmetry),
         fragment=fragment,
+        inventories=inventories,
+        tries=tries,
         near=near,
         noise=noise,
         seed=seed,
@@ -160,7 +180,8 @@ class Sampler:
     Args:
         model: name or path.
         asked: what samples are to be.
-        fragment, near, noise, seed, steps, revisions, reject_doubtful: see `generate`.
+        fragment, inventories, tries, near, noise, seed, steps, revisions, reject_doubtful: see
+            `generate`.
     """
 
     def __init__(
@@ -169,6 +190,8 @@ class Sampler:
         asked: Asked,
         *,
         fragment: Any = None,
+        inventories: str | None = None,
+        tries: int | None = None,
         near: Any = None,
         noise: float | None = None,
         seed: int = 0,
@@ -186,10 +209,16 @@ class Sampler:
         self.counts, self.group = check_asked(asked, self.model)
         self.around: Structure | None = None
         self.steps = steps
+        self.inventories: Learned | None = None
+        self.tries: int | None = None
+        if tries is not None and tries < 1:
+            raise GeomaeError(f"one inventory or more must be tried, not {tries}")
+        if (inventories or tries) and (near is not None or not isinstance(self.flow, AtomFlow)):
+            raise GeomaeError("inventories, and how many are tried, are for a flow on atoms")
         if near is None:
             if noise is not None:
                 raise GeomaeError("noise goes with a structure to sample around (near)")
-            self.make = self._from_flow(fragment)
+            self.make = self._from_flow(fragment, inventories, tries)
         elif fragment is not None:
             raise GeomaeError(
                 "a fragment is for a flow on atoms, not for samples around a structure"
@@ -202,7 +231,9 @@ class Sampler:
             )  # fmt: skip
             self.around, self.group = self.make.structure, self.make.group
 
-    def _from_flow(self, fragment: Any) -> AtomSamples | FlowSamples:
+    def _from_flow(
+        self, fragment: Any, inventories: str | None, tries: int | None
+    ) -> AtomSamples | FlowSamples:
         flow = self.flow
         assert flow is not None, "find_models gives a flow where there is no structure to be near"
         check_properties(self.asked.properties, flow)
@@ -213,13 +244,24 @@ class Sampler:
                     "and its latent that structure's"
                 )
             self.steps = self.steps or Steps().count
-            how: dict[str, Any] = {"seed": self.seed, "steps": Steps(self.steps)}
+            # few inventories of the model's fill orbits, and fewer of these are chemistry
+            usual = "data" if self.group is not None else None
+            self.inventories = find_inventories(inventories or usual, flow)
+            how: dict[str, Any] = {
+                "seed": self.seed,
+                "steps": Steps(self.steps),
+                "learned": self.inventories,
+            }
             if self.group is None:
                 if fragment is not None:
                     how["fragment"] = Fragment.of(one_structure(fragment), flow.elements)
-                return AtomSamples(flow, self.model, self.asked, **how)
+                made = AtomSamples(flow, self.model, self.asked, tries=tries, **how)
+                self.tries = made.tries
+                return made
             if fragment is not None:
                 raise GeomaeError("a fragment and a symmetry can't be asked for together")
+            if tries is not None:
+                raise GeomaeError("with a symmetry orbits are tried, not inventories")
             return SymmetricAtomSamples(flow, self.model, self.asked, self.group, **how)
         if fragment is not None:
             raise GeomaeError("a fragment is for a flow on atoms, and this is one on latents")

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from geomae.generation.inventories.feasible import connectable
+
 DRAWS = 20_000
 """Inventories that are drawn at once."""
 
@@ -47,11 +49,8 @@ def propose(
             tables = _free(kinds, frequencies, rng, sizes, centre, most)
         else:
             tables = _of_formula(kinds, frequencies, rng, heavy, sizes, centre)
-        hydrogens, bonds = tables @ kinds[:, 1], tables @ kinds[:, 2]
-        size = tables.sum(1)
-        fits = (bonds % 2 == 0) & (bonds >= 2 * (size - 1)) & (size > 0)
-        fits &= ((tables > 0) * kinds[:, 2]).max(1) <= np.maximum(size - 1, 0)
-        fits &= size + hydrogens <= most
+        hydrogens, size = tables @ kinds[:, 1], tables.sum(1)
+        fits = connectable(kinds, tables, most)
         if counts is not None:
             fits &= hydrogens == counts.get(1, 0)
         if n_atoms is not None:

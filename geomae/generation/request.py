@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from geomae.autoencoder import Autoencoder, load, released_models
 from geomae.autoencoder.zoo import weights_of
 from geomae.checkpoint import checkpoint_kind
@@ -18,7 +20,9 @@ from geomae.symmetry import GroupError, PointGroup, point_group
 from geomae.symmetry.detect import one_structure
 
 if TYPE_CHECKING:
+    from geomae.generation.atoms.flow import AtomFlow
     from geomae.generation.conditioned import Flow
+    from geomae.generation.inventories.draws import Learned
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,38 @@ def find_models(name: str, near: bool) -> tuple[str, Autoencoder, "Flow | None"]
     if not isinstance(model, Autoencoder):
         raise GeomaeError(f"'{name}' is a model of crystals; generation takes those of molecules")
     return name, model, flow
+
+
+def find_inventories(name: str | None, flow: "AtomFlow") -> "Learned | None":
+    """The model that inventories for a flow on atoms are drawn from; None for the data's own.
+
+    Args:
+        name: 'data'; 'learned' for the released model that is called AUTOENCODER-inventories, 'new'
+            for what it makes and the data lacks; or name or path of a model. If None, the released
+            one where it fits the flow, and else the data's.
+        flow: that places them.
+
+    Raises:
+        GeomaeError: there is no such model, or it was made for other kinds of atoms or fewer
+            properties than the flow.
+    """
+    from geomae.generation.inventories.draws import Learned
+    from geomae.generation.inventories.model import load_inventories
+
+    released = f"{flow.autoencoder}-inventories"
+    if name == "data" or (name is None and released not in released_models()):
+        return None
+    model = load_inventories(released if name in (None, "learned", "new") else name)
+    same = model.config.elements == flow.elements and torch.equal(model.kinds, flow.kinds())
+    if same and set(flow.properties) <= set(model.config.properties):
+        known = flow.inventories().tolist() if name == "new" else []
+        return Learned(model, frozenset(map(tuple, known)))
+    if name is None:
+        return None
+    raise GeomaeError(
+        f"the inventories '{name}' have other kinds of heavy atoms than the flow, or fewer "
+        "properties: choose 'data', or train a model of inventories on the flow's data"
+    )
 
 
 def group_of(structure: Structure, group: PointGroup) -> PointGroup:

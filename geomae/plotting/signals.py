@@ -16,6 +16,7 @@ from geomae.plotting.drawing import ball_radii, bonds_of, element_colours
 from geomae.pooling.tree import Tree
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 POSITIVE, NEGATIVE = (0.10, 0.34, 0.86), (0.85, 0.33, 0.05)
@@ -156,7 +157,16 @@ def save_structure(path: str | Path, structure: Structure) -> None:
 
 
 def new_axes() -> "Axes3D":
-    """3D axes on a figure of their own, which no window or global state knows.
+    """3D axes on a figure of their own.
+
+    Raises:
+        MissingExtraError: Matplotlib is not installed.
+    """
+    return new_figure((5.0, 5.0)).add_subplot(projection="3d")
+
+
+def new_figure(size: tuple[float, float]) -> "Figure":
+    """A figure, of a size in inches, which no window or global state knows.
 
     Raises:
         MissingExtraError: Matplotlib is not installed.
@@ -165,14 +175,18 @@ def new_axes() -> "Axes3D":
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("matplotlib", "viz") from error
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    return figure.add_subplot(projection="3d")
+    return Figure(figsize=size, layout="constrained")
 
 
 def _save(ax: "Axes3D", path: str | Path) -> None:
+    save_figure(ax.figure, path)
+
+
+def save_figure(figure: "Figure", path: str | Path) -> None:
+    """Write a figure; the name's ending gives the format."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    ax.figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150)
 
 
 def _lines(ax: "Axes3D", starts: np.ndarray, ends: np.ndarray, colour, width: float = 1.5) -> None:

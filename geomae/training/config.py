@@ -85,8 +85,8 @@ class RunConfig(Run):
 
 
 def read_config(path: Path | str) -> Run:
-    """Read and check a YAML file; of an autoencoder of molecules or of crystals, of a flow or of a
-    network that inverts, as `model.kind` says.
+    """Read and check a YAML file; of an autoencoder of molecules or of crystals, of a flow, of
+    inventories or of a network that inverts, as `model.kind` says.
 
     Raises:
         GeomaeError: it can't be read, or says what no configuration has; the message names the
@@ -107,6 +107,10 @@ def read_config(path: Path | str) -> Run:
         from geomae.generation.atoms.config import AtomFlowRun
 
         return _checked(path, content, AtomFlowRun)
+    if kind == "inventories":
+        from geomae.generation.inventories.config import InventoryRun
+
+        return _checked(path, content, InventoryRun)
     if kind == "inversion":
         from geomae.inversion.network.config import InversionRun
 

@@ -1,9 +1,7 @@
 import pytest
 import torch
 
-from geomae.data import load_source
 from geomae.generation.atoms.config import AtomFlowConfig, StageConfig
-from geomae.generation.atoms.data import MoleculeSet, arranged
 from geomae.generation.atoms.flow import AtomFlow
 from geomae.generation.statistics import Contents
 
@@ -11,25 +9,6 @@ SMALL = {
     "node_channels": 16, "pair_channels": 8, "hidden": 16, "triangles": 4, "heads": 2,
     "layers": 2, "radial": 8,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def molecules() -> MoleculeSet:
-    """Those of the G2 set that consist of QM9's elements and have heavy atoms."""
-    known = {1, 6, 7, 8, 9}
-    kept = [
-        s
-        for s in load_source("g2")
-        if set(s.numbers.tolist()) <= known and bool((s.numbers > 1).any())
-    ]
-    sizes = torch.tensor([0, *(s.n_atoms for s in kept)])
-    return arranged(
-        torch.cat([s.numbers for s in kept]),
-        torch.cat([s.positions for s in kept]),
-        torch.cumsum(sizes, 0),
-        torch.arange(len(kept)),
-        {"gap": torch.linspace(0.1, 0.4, len(kept), dtype=torch.float64)},
-    )
 
 
 def config(**changes) -> AtomFlowConfig:

@@ -8,7 +8,8 @@ from ase.build import molecule
 import geomae
 from geomae.errors import GeomaeError
 from geomae.generation.atoms.integration import Steps
-from geomae.generation.atoms.samples import AtomSamples, SymmetricAtomSamples
+from geomae.generation.atoms.samples import AtomSamples
+from geomae.generation.atoms.symmetric_samples import SymmetricAtomSamples
 from geomae.generation.generate import Sampler, generate
 from geomae.generation.request import Asked, check_asked
 from geomae.generation.verify import contains
@@ -87,9 +88,9 @@ def test_sites_are_kept_to_rounding(flow, model):
 def test_shares_follow_the_data_and_the_properties(flow, model):
     asked = Asked(properties={"gap": 0.1})
     low = AtomSamples(flow, model, asked, seed=0, steps=Steps(2))
-    assert low.shares.sum() == pytest.approx(1)
+    assert low.inventories.shares.sum() == pytest.approx(1)
     means = flow.statistics["property_mean"][:, 0].double().numpy()
-    assert (low.shares * means).sum() < means.mean()
+    assert (low.inventories.shares * means).sum() < means.mean()
 
 
 @pytest.mark.parametrize(
