@@ -8,7 +8,7 @@ is a methylene group. Inventories say more than a formula and less than a graph.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from geomae.metrics.bonds import THRESHOLDS
@@ -18,7 +18,7 @@ COUNTED_TOGETHER = 2000
 
 
 def inventories(
-    numbers: Int[Tensor, " atoms"],
+    numbers: Integer[Tensor, " atoms"],
     positions: Float[Tensor, "atoms 3"],
     offsets: Int[Tensor, " structures"],
     ids: Int[Tensor, " n"],
@@ -61,7 +61,7 @@ class HeavyAtoms:
 
 
 def heavy_atoms(
-    numbers: Int[Tensor, " atoms"],
+    numbers: Integer[Tensor, " atoms"],
     positions: Float[Tensor, "atoms 3"],
     offsets: Int[Tensor, " structures"],
     ids: Int[Tensor, " n"],

@@ -49,6 +49,11 @@ class AtomFlowConfig(Config):
             easier to place than the skeleton, and there are more of them.
         time_mean, time_spread: in training the logit of half of the times is normal with these;
             the other half is uniform.
+        recall_share: of batches in training that see where the network itself said before that
+            atoms end.
+        noise_scaling: spread of the logarithm by which noise is scaled in training at the end of
+            the path, falling to none at half of it. So the network tells from a structure how
+            noisy it is, and mends errors that earlier steps left.
     """
 
     kind: Literal["atom_flow"] = "atom_flow"
@@ -63,6 +68,8 @@ class AtomFlowConfig(Config):
     hydrogen_share: float = Field(0.25, gt=0, le=1)
     time_mean: float = 0.5
     time_spread: float = Field(1.0, gt=0)
+    recall_share: float = Field(0.0, ge=0, le=1)
+    noise_scaling: float = Field(0.0, ge=0)
 
 
 class AtomFlowRun(Run):

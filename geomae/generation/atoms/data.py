@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from geomae.data.sources.qm9 import load_qm9, split_indices
@@ -75,7 +75,7 @@ def molecules_of_qm9(split: str, properties: tuple[str, ...] = ()) -> MoleculeSe
 
 
 def arranged(
-    numbers: Int[Tensor, " atoms"],
+    numbers: Integer[Tensor, " atoms"],
     positions: Float[Tensor, "atoms 3"],
     offsets: Int[Tensor, " structures"],
     ids: Int[Tensor, " n"],

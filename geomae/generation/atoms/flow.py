@@ -113,12 +113,28 @@ class AtomFlow(Flow):
         displaced: Float[Tensor, "n a 3"],
         times: Float[Tensor, " n"],
         told: Float[Tensor, "n f"],
+        recalled: Float[Tensor, "n a 3"] | None = None,
     ) -> Float[Tensor, "n a 3"]:
-        """Where displacements at a time are expected to end, in Å."""
+        """Where displacements at a time are expected to end, in Å.
+
+        Args:
+            placing: the stage.
+            displaced: where atoms are.
+            times: from 0 to 1.
+            told: conditions, as `told` gives them.
+            recalled: what this said of an earlier time; None if there was none.
+        """
         network = self._network(placing)
         keep, scale = (x[:, None, None] for x in path(times, network.config.spread))
         moved = network(
-            placing.labels, placing.links, placing.base, displaced, placing.moves, times, told
+            placing.labels,
+            placing.links,
+            placing.base,
+            displaced,
+            placing.moves,
+            times,
+            told,
+            recalled,
         )
         return placing.confined(keep * displaced + scale * moved)
 
@@ -170,8 +186,16 @@ class AtomFlow(Flow):
         noise = coupled(
             self.noise(placing, normal), target, alike.to(self.device), turn=placing.free
         )
+        scaled = torch.randn(n, generator=generator, dtype=self.dtype).to(target)
+        late = config.noise_scaling * (2 * times - 1).clamp(min=0)
+        noise = noise * (late * scaled).exp()[:, None, None]
         displaced = torch.lerp(noise, target, times[:, None, None])
-        ends = self.ends(placing, displaced, times, self._partly_told(batch, generator))
+        told, recalled = self._partly_told(batch, generator), None
+        if torch.rand((), generator=generator) < config.recall_share:
+            with torch.no_grad():
+                recalled = self.ends(placing, displaced, times, told)
+            torch.clear_autocast_cache()  # casts made without gradients would be used again
+        ends = self.ends(placing, displaced, times, told, recalled)
         scale = path(times, self._network(placing).config.spread)[1][:, None, None]
         error = ((ends - target) / scale)[placing.moves]
         return error.square().sum(-1).mean() / 3 if len(error) else error.sum()

@@ -91,16 +91,19 @@ def placed(
     def noise() -> Tensor:
         return project(flow.noise(placing, numbers(atoms)))
 
-    displaced = noise()
+    def expected(displaced: Tensor, now: float, recalled: Tensor | None) -> Tensor:
+        at = displaced.new_full((len(displaced),), now)
+        ends = flow.ends(placing, displaced, at, told, recalled)
+        if guided:
+            free = flow.ends(placing, displaced, at, untold, recalled)
+            ends = torch.lerp(free, ends, steps.guidance)
+        ends = project(ends)
+        return ends if hold is None else hold(ends)
+
+    displaced, ends = noise(), None
     kept = (1 - steps.renewal**2) ** 0.5
     for now, then in pairwise(steps.times(hydrogens=not placing.free)):
-        at = displaced.new_full((len(displaced),), now)
-        ends = flow.ends(placing, displaced, at, told)
-        if guided:
-            ends = torch.lerp(flow.ends(placing, displaced, at, untold), ends, steps.guidance)
-        ends = project(ends)
-        if hold is not None:
-            ends = hold(ends)
+        ends = expected(displaced, now, ends)
         start = (displaced - now * ends) / (1 - now)
         if steps.renewal and then < 1:
             start = kept * start + steps.renewal * noise()

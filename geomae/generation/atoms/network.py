@@ -4,6 +4,8 @@ It sees atoms by their labels and distances alone, and moves them along differen
 as E(n)-equivariant graph networks do (Satorras et al. 2021). Pairs have features of their own and
 see the pairs that make a triangle with them (Jumper et al., AlphaFold, 2021), so angles and rings
 are told without spherical harmonics. Every layer measures distances anew, in its own estimate.
+Pairs are told what an estimate before said, too (self-conditioning, Chen et al., "Analog bits",
+2022).
 """
 
 import math
@@ -39,6 +41,8 @@ class PairNetwork(nn.Module):
         self.ends = nn.Linear(nodes, 2 * pairs)
         self.link = nn.Embedding(links + 1, pairs)
         self.radial = nn.Linear(config.radial, pairs)
+        self.recall = nn.Linear(config.radial, pairs, bias=False)
+        nn.init.zeros_(self.recall.weight)
         self.layers = nn.ModuleList(PairLayer(config) for _ in range(config.layers))
 
     def forward(
@@ -50,6 +54,7 @@ class PairNetwork(nn.Module):
         moves: Bool[Tensor, "n a"],
         times: Float[Tensor, " n"],
         told: Float[Tensor, "n f"],
+        recalled: Float[Tensor, "n a 3"] | None = None,
     ) -> Float[Tensor, "n a 3"]:
         """What is left of displacements but for the path's share, in parts of the path's scale.
 
@@ -61,6 +66,7 @@ class PairNetwork(nn.Module):
             moves: which atoms do.
             times: 0 for noise to 1 for structures.
             told: conditions.
+            recalled: where displacements were said to end before; None if nobody did.
         """
         keep, scale = (x[:, None, None] for x in path(times, self.config.spread))
         real = labels > 0
@@ -70,8 +76,11 @@ class PairNetwork(nn.Module):
         state = self.time(torch.cat([waves.sin(), waves.cos(), told], 1))
         nodes = self.label(labels) + state[:, None]
         one, other = self.ends(nodes).chunk(2, -1)
-        distances = lengths(base + displaced)
-        pairs = self.radial(self._gaussians(distances).to(nodes.dtype)) + self.link(links)
+        gaussians = self._gaussians(lengths(base + displaced)).to(nodes.dtype)
+        before = torch.zeros_like(gaussians)
+        if recalled is not None:
+            before = self._gaussians(lengths(base + recalled)).to(nodes.dtype)
+        pairs = self.radial(gaussians) + self.recall(before) + self.link(links)
         low = working_dtype(nodes)
         pairs = (pairs + one[:, :, None] + other[:, None]).to(low)
         nodes, state = nodes.to(low), state.to(low)

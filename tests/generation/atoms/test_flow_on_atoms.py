@@ -31,7 +31,19 @@ def ends(flow, placing, displaced, base=None):
     told = flow.told(torch.full((len(displaced), 1), 0.2))
     if base is not None:
         placing = Placing(placing.labels, placing.links, base, placing.moves, placing.free)
-    return flow.ends(placing, displaced, times, told)
+    recalled = flow.ends(placing, displaced, times, told)
+    return flow.ends(placing, displaced, times, told, recalled)
+
+
+def test_an_estimate_before_is_seen(flow, molecules):
+    batch = ids(molecules)
+    placing = stages(flow, batch)["skeleton"]
+    displaced = flow.noise(placing, torch.randn(*placing.labels.shape, 3, generator=generator()))
+    times = torch.full((len(displaced),), 0.5)
+    told = flow.told(torch.full((len(displaced), 1), 0.2))
+    first = flow.ends(placing, displaced, times, told)
+    again = flow.ends(placing, displaced, times, told, first)
+    assert (again - first).detach().abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("stage", ["skeleton", "hydrogens"])
