@@ -27,12 +27,11 @@ def config(**changes) -> AtomFlowConfig:
 @pytest.fixture(scope="session")
 def flow(molecules) -> AtomFlow:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(3)
         contents = Contents.of(molecules.kinds, molecules.inventory(), molecules.properties)
         made = AtomFlow(config(recall_share=0.5, noise_scaling=0.4), contents)
         # far from the small steps that weights start with
         for network in (made.skeleton, made.hydrogens):
-            torch.nn.init.normal_(network.recall.weight, std=0.02)
             for layer in network.layers:
                 layer.weight.weight.data.mul_(20)
     return made.eval()

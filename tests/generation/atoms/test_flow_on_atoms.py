@@ -1,5 +1,7 @@
 """The flow on atoms: what its networks keep, how noise is matched, and its files."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from e3nn import o3
@@ -24,6 +26,16 @@ def stages(flow, batch) -> dict[str, Placing]:
         "skeleton": flow.bones(batch.kind),
         "hydrogens": flow.coat(batch.kind, batch.skeleton, batch.parent),
     }
+
+
+@pytest.fixture
+def flow(flow):
+    """With what it recalls mattering; weights start without."""
+    flow = deepcopy(flow)
+    for network in (flow.skeleton, flow.hydrogens):
+        weight = network.recall.weight.data
+        weight.copy_(0.1 * torch.randn(weight.shape, generator=generator()))
+    return flow
 
 
 def ends(flow, placing, displaced, base=None):

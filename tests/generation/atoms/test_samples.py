@@ -56,7 +56,7 @@ def test_every_structure_has_the_formula(sampler, formula):
     from geomae.generation.request import parse_formula
 
     counts = [parse_formula(s.formula) for s in made.kept]
-    assert counts and all(c == parse_formula(formula) for c in counts)
+    assert counts and all(c == parse_formula(formula) for c in counts), made.faults
 
 
 def test_numbers_of_atoms_are_kept(sampler):
