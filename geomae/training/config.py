@@ -107,6 +107,10 @@ def read_config(path: Path | str) -> Run:
         from geomae.generation.atoms.config import AtomFlowRun
 
         return _checked(path, content, AtomFlowRun)
+    if kind == "crystal_flow":
+        from geomae.generation.crystals.config import CrystalFlowRun
+
+        return _checked(path, content, CrystalFlowRun)
     if kind == "inversion":
         from geomae.inversion.network.config import InversionRun
 

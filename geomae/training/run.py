@@ -18,6 +18,7 @@ TASKS = {
     "crystals": "geomae.crystals.training",
     "flow": "geomae.generation.training",
     "atom_flow": "geomae.generation.atoms.training",
+    "crystal_flow": "geomae.generation.crystals.training",
     "inversion": "geomae.inversion.network.training",
 }
 """Modules whose `task(config)` makes the task of a kind of model."""
