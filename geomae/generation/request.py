@@ -18,6 +18,7 @@ from geomae.symmetry import GroupError, PointGroup, point_group
 from geomae.symmetry.detect import one_structure
 
 if TYPE_CHECKING:
+    from geomae.crystals.model import CrystalAutoencoder
     from geomae.generation.conditioned import Flow
 
 
@@ -111,24 +112,27 @@ def check_properties(properties: Mapping[str, float], flow: "Flow") -> None:
         raise GeomaeError(f"the flow was not trained on '{name}'{hint} Its properties: {known}")
 
 
-FLOWS = {"atom_flow": "atoms", "flow": "flow"}
+FLOWS = {"atom_flow": "atoms", "crystal_flow": "atoms", "flow": "flow"}
 """Kinds of flows, the better ones first, and what is added to the name of an autoencoder."""
 
 
 def load_any_flow(name_or_path: str) -> "Flow | None":
     """A released flow of any kind, by name or path; None if it is another model."""
     from geomae.generation.atoms.flow import AtomFlow
+    from geomae.generation.crystals.flow import CrystalFlow
     from geomae.generation.flow import LatentFlow
 
     path = weights_of(name_or_path)
     kind = checkpoint_kind(path)
-    for own in (AtomFlow, LatentFlow):
+    for own in (AtomFlow, CrystalFlow, LatentFlow):
         if kind == own.kind:
             return own.from_file(path)
     return None
 
 
-def find_models(name: str, near: bool) -> tuple[str, Autoencoder, "Flow | None"]:
+def find_models(
+    name: str, near: bool
+) -> "tuple[str, Autoencoder | CrystalAutoencoder, Flow | None]":
     """Name of the autoencoder, the autoencoder, and the flow of a model.
 
     Args:
@@ -136,14 +140,15 @@ def find_models(name: str, near: bool) -> tuple[str, Autoencoder, "Flow | None"]
         near: no flow is needed.
 
     Raises:
-        GeomaeError: there is no such model, no flow for it, or it is one of crystals.
+        GeomaeError: there is no such model or no flow for it, or it is one of crystals and samples
+            are to be around a structure.
     """
     flow = load_any_flow(name)
     if flow is not None:
         name = flow.autoencoder
     elif not near:
         released = released_models()
-        of_it = [f"{name}-{suffix}" for suffix in FLOWS.values() if f"{name}-{suffix}" in released]
+        of_it = [f"{name}-{suffix}" for suffix in ("atoms", "flow") if f"{name}-{suffix}" in released]
         if not of_it:
             flows = [n for n, path in released.items() if checkpoint_kind(path) in FLOWS]
             raise GeomaeError(
@@ -153,8 +158,10 @@ def find_models(name: str, near: bool) -> tuple[str, Autoencoder, "Flow | None"]
             )
         flow = load_any_flow(of_it[0])
     model = load(name)
-    if not isinstance(model, Autoencoder):
-        raise GeomaeError(f"'{name}' is a model of crystals; generation takes those of molecules")
+    if near and not isinstance(model, Autoencoder):
+        raise GeomaeError(
+            f"'{name}' is a model of crystals; samples around a structure (near) are of molecules"
+        )
     return name, model, flow
 
 
