@@ -86,6 +86,7 @@ class ShuffledCrystals:
             scale = float(self.volume[kinds] @ own.counts()) ** (2 / 3)
             strains.append(own.strain_of(self.data.metric[row] / scale))
         return CrystalBatch(
+            templates,
             sites.to(torch.float32),
             torch.from_numpy(np.concatenate(coordinates)).float(),
             torch.from_numpy(np.stack(strains)).float(),

@@ -13,6 +13,7 @@ from geomae.generation.atoms.network import path
 from geomae.generation.conditioned import Flow
 from geomae.generation.crystals.batch import Sites, geometry
 from geomae.generation.crystals.config import CrystalFlowConfig
+from geomae.generation.crystals.coupling import coupled
 from geomae.generation.crystals.network import ElementNetwork, OrbitNetwork
 from geomae.generation.crystals.skeletons import Skeletons
 from geomae.generation.crystals.template import Template, Templates
@@ -45,12 +46,14 @@ class CrystalBatch:
     """Crystals to learn from.
 
     Attributes:
+        templates: their skeletons.
         sites: their orbits.
         coordinates: free ones, `[orbits, 3]`.
         strains: logarithmic, of the frames, `[n, 3, 3]`.
         classes: with all elements told.
     """
 
+    templates: list[Template]
     sites: Sites
     coordinates: Float[Tensor, "orbits 3"]
     strains: Float[Tensor, "n 3 3"]
@@ -168,11 +171,13 @@ class CrystalFlow(Flow):
         normal = torch.randn(n, 3, 3, generator=generator, dtype=dtype)
         noise = self.strain_noise(sites, normal)
         uniform = torch.rand(len(sites.crystal), 3, generator=generator, dtype=dtype)
-        gap = batch.coordinates - self.coordinate_noise(sites, uniform)
+        begin = self.coordinate_noise(sites, uniform)
+        told = coupled(batch.templates, batch.coordinates.numpy(), begin.numpy())
+        gap = torch.from_numpy(told) - begin
         gap = gap - gap.round()
         way = sites.confined(torch.einsum("oj,ojk->ok", gap, sites.basis))
         # ways end at the crystal, wherever along a polar axis it began
-        points = sites.points(batch.coordinates) - (1 - times)[sites.crystal, None] * way
+        points = sites.points(torch.from_numpy(told)) - (1 - times)[sites.crystal, None] * way
         return Start(
             times,
             sites.coordinates(points),

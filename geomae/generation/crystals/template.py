@@ -1,5 +1,6 @@
 """Skeletons as they are computed with: a reduced cell, its operations and what they leave free."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ from jaxtyping import Float, Int
 
 from geomae.crystals.lattice import niggli
 from geomae.generation.crystals.skeletons import Skeletons
-from geomae.generation.crystals.wyckoff import GroupAction, Position, group_action, position_of
+from geomae.generation.crystals.wyckoff import FIXED, GroupAction, Position, group_action, position_of
 
 METRIC = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 """Where a metric's components stand in a row of `Skeletons.metric`."""
@@ -21,6 +22,9 @@ class Template:
 
     Attributes:
         number: of the space group.
+        turns, moves: other ways to say where each orbit is: its first point may be any of its points
+            that lie where the first can, and y becomes `y turns + moves`; the first way changes
+            nothing and fills up, `[orbits, ways, 3, 3]` and `[orbits, ways, 3]`.
         member: class of each orbit, sites of which hold the same element, `[orbits]`.
         position: number of each orbit's position among the data's, `[orbits]`.
         size: points of each orbit, `[orbits]`.
@@ -42,6 +46,8 @@ class Template:
     """
 
     number: int
+    turns: Float[np.ndarray, "orbits ways 3 3"]
+    moves: Float[np.ndarray, "orbits ways 3"]
     member: Int[np.ndarray, " orbits"]
     position: Int[np.ndarray, " orbits"]
     size: Int[np.ndarray, " orbits"]
@@ -156,8 +162,11 @@ class Templates:
         basis = np.stack(
             [np.pad(own.basis @ turn.T, ((0, 3 - own.freedom), (0, 0))) for own in positions]
         )
+        turns, moves = _ways(positions, standard)
         return Template(
             standard.number,
+            turns,
+            moves,
             self.member[span],
             self.position[span],
             np.array([own.size for own in positions]),
@@ -175,3 +184,32 @@ class Templates:
             action.rotations.mean(0),
             change,
         )
+
+
+SHIFTS = np.stack(np.meshgrid(*[range(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
+
+
+def _ways(
+    positions: Sequence[Position], action: GroupAction
+) -> tuple[Float[np.ndarray, "orbits ways 3 3"], Float[np.ndarray, "orbits ways 3"]]:
+    """See `Template.turns` and `Template.moves`; y is the same in every cell."""
+    found = [_ways_of(own, action) for own in positions]
+    most = max(len(own) for own in found)
+    filled = [own + [own[0]] * (most - len(own)) for own in found]
+    turns = np.array([[turn for turn, _ in own] for own in filled])
+    return turns, np.array([[move for _, move in own] for own in filled])
+
+
+def _ways_of(own: Position, action: GroupAction) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Operations that leave the places of first points as a whole where they are, on y."""
+    basis = np.pad(own.basis, ((0, 3 - own.freedom), (0, 0))).astype(np.float64)
+    inverse, held = np.linalg.pinv(basis), np.eye(3) - own.free
+    ways = [(np.eye(3), np.zeros(3))]
+    for number in own.cosets[1:].tolist():
+        rotation = action.rotations[number]
+        turned = basis @ rotation.T
+        gaps = rotation @ own.fixed + action.translations[number] - own.fixed + SHIFTS
+        there = np.abs(gaps @ held.T).max(1) < FIXED
+        if np.abs(turned @ held.T).max() < FIXED and there.any():
+            ways.append((turned @ inverse, gaps[there][0] @ inverse))
+    return ways
