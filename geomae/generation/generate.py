@@ -18,6 +18,7 @@ from geomae.generation.atoms.flow import AtomFlow
 from geomae.generation.atoms.fragment import Fragment
 from geomae.generation.atoms.integration import Steps
 from geomae.generation.atoms.samples import AtomSamples, SymmetricAtomSamples
+from geomae.generation.conditioned import MoleculeFlow
 from geomae.generation.crystals.flow import CrystalFlow
 from geomae.generation.crystals.request import SpaceGroupType, check_crystals_asked
 from geomae.generation.crystals.samples import CrystalSamples
@@ -233,7 +234,7 @@ class Sampler:
         self, model: Autoencoder, group: PointGroup | None, fragment: Any
     ) -> AtomSamples | FlowSamples:
         flow = self.flow
-        assert flow is not None, "find_models gives a flow where there is no structure to be near"
+        assert isinstance(flow, MoleculeFlow), "find_models gives one where nothing is to be near"
         check_properties(self.asked.properties, flow)
         if isinstance(flow, AtomFlow):
             if self.revisions:

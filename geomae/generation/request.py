@@ -19,7 +19,7 @@ from geomae.symmetry.detect import one_structure
 
 if TYPE_CHECKING:
     from geomae.crystals.model import CrystalAutoencoder
-    from geomae.generation.conditioned import Flow
+    from geomae.generation.conditioned import Flow, MoleculeFlow
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def check_asked(
     return counts, group
 
 
-def check_properties(properties: Mapping[str, float], flow: "Flow") -> None:
+def check_properties(properties: Mapping[str, float], flow: "MoleculeFlow") -> None:
     """See that a flow was trained on the properties that are asked for.
 
     Raises:
@@ -148,7 +148,9 @@ def find_models(
         name = flow.autoencoder
     elif not near:
         released = released_models()
-        of_it = [f"{name}-{suffix}" for suffix in ("atoms", "flow") if f"{name}-{suffix}" in released]
+        of_it = [
+            f"{name}-{suffix}" for suffix in ("atoms", "flow") if f"{name}-{suffix}" in released
+        ]
         if not of_it:
             flows = [n for n, path in released.items() if checkpoint_kind(path) in FLOWS]
             raise GeomaeError(

@@ -151,7 +151,7 @@ class Sites:
 
 def joined(
     templates: Sequence[Template],
-    elements: Sequence[Int[np.ndarray, " classes"]],
+    elements: Sequence[Int[np.ndarray, "_"]],
     volume: Float[np.ndarray, " elements"],
 ) -> Sites:
     """Templates in a row.

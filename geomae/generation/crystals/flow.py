@@ -100,16 +100,15 @@ class CrystalFlow(Flow):
         self.geometry = OrbitNetwork(config.geometry, elements)
         self.composition = ElementNetwork(config.composition, elements, len(contents.place))
 
-    @property
-    def properties(self) -> tuple[str, ...]:
-        """None: the flow is not told any."""
-        return ()
+    def skeletons(self) -> Skeletons:
+        """Those that occur in the data, on the CPU."""
+        stored = {name: value.detach().cpu() for name, value in self.statistics.items()}
+        return Skeletons.from_tensors(stored)
 
     @cached_property
     def templates(self) -> Templates:
-        """Of the skeletons that occur in the data, on the CPU."""
-        stored = {name: value.detach().cpu() for name, value in self.statistics.items()}
-        return Templates(Skeletons.from_tensors(stored))
+        """Of the skeletons."""
+        return Templates(self.skeletons())
 
     def velocity(
         self,
@@ -185,9 +184,7 @@ class CrystalFlow(Flow):
             way,
         )
 
-    def strain_noise(
-        self, sites: Sites, normal: Float[Tensor, "n 3 3"]
-    ) -> Float[Tensor, "n 3 3"]:
+    def strain_noise(self, sites: Sites, normal: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 3 3"]:
         """Strains at time 0, of normally distributed numbers."""
         even = 0.5 * (normal + normal.transpose(1, 2))
         return sites.confined_strains(self.config.geometry.strain * even)

@@ -19,7 +19,7 @@ from geomae.generation.crystals.template import Template
 def drawn_elements(
     flow: CrystalFlow,
     templates: Sequence[Template],
-    allowed: Sequence[Float[np.ndarray, "classes elements"] | None],
+    allowed: Sequence[Float[np.ndarray, "_ elements"] | None],
     generators: Sequence[np.random.Generator],
 ) -> list[np.ndarray]:
     """Number of each class's element, drawn one class after the other in random order.
@@ -50,8 +50,7 @@ def drawn_elements(
             drawn = int(rng.choice(elements, p=odds / odds.sum()))
             classes.element[row, own] = drawn + 1
     return [
-        row[: own.classes].numpy() - 1
-        for row, own in zip(classes.element, templates, strict=True)
+        row[: own.classes].numpy() - 1 for row, own in zip(classes.element, templates, strict=True)
     ]
 
 
@@ -64,7 +63,7 @@ def placed_crystals(
     seed: int,
     numbers: Sequence[int],
     steps: Steps,
-) -> list[tuple[Float[Tensor, "atoms 3"], Float[Tensor, "3 3"]]]:
+) -> list[tuple[Float[Tensor, "_ 3"], Float[Tensor, "3 3"]]]:
     """Coordinates of all atoms in fractions of the cell, and its vectors as rows, in Å.
 
     Noise and every step are confined to what the space groups leave free.

@@ -143,8 +143,8 @@ class OrbitLayer(nn.Module):
         whole = whole.index_add(0, crystal, normed.to(share) * share)[crystal]
         told = [normed, seen.to(nodes), (powers + 1e-4).sqrt().to(nodes), whole.to(nodes), state]
         nodes = nodes + self.node(torch.cat(told, 1))
-        along, across, isotropic = self.read(nodes).to(shapes).split(
-            [bunches.shape[1], bunches.shape[1], 1], 1
+        along, across, isotropic = (
+            self.read(nodes).to(shapes).split([bunches.shape[1], bunches.shape[1], 1], 1)
         )
         step = torch.einsum("ok,okj->oj", along, bunches[..., :3])
         shear = torch.einsum("ok,okj->oj", across, bunches[..., 3:])
@@ -228,10 +228,15 @@ class ElementNetwork(nn.Module):
         """
         total = counts.sum(1, keepdim=True).clamp(min=1)
         amounts = torch.stack(
-            [counts.clamp(min=1).log(), counts / total, orbits.sum(2), total.log().expand_as(counts)], 2
+            [
+                counts.clamp(min=1).log(),
+                counts / total,
+                orbits.sum(2),
+                total.log().expand_as(counts),
+            ],
+            2,
         )
         sites = orbits @ self.position.weight.to(orbits)
         tokens = self.element(element) + sites + self.group(group)[:, None] + self.amount(amounts)
         seen = self.attention(tokens, src_key_padding_mask=~there)
         return self.head(seen)
-

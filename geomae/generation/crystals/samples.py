@@ -126,9 +126,7 @@ class CrystalSamples:
         made = placed_crystals(
             self.flow, templates, elements, seed=self.seed, numbers=shard, steps=self.steps
         )
-        array = torch.zeros(
-            len(numbers), *self.model.encoder.latent_shape, dtype=self.model.dtype
-        )
+        array = torch.zeros(len(numbers), *self.model.encoder.latent_shape, dtype=self.model.dtype)
         found = []
         for place, number in enumerate(numbers):
             row = number - first

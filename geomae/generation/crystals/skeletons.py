@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from geomae.crystals.symmetry import columns, moyo_dataset
 from geomae.data.structure import Structure
 from geomae.errors import StructureError
 from geomae.generation.crystals.wyckoff import Position, group_action, position_of
+from geomae.generation.statistics import Known
 
 CLOSE = 1e-3
 """Distance in fractions of the cell below which points are the same."""
@@ -119,7 +120,7 @@ def ordered(own: Arrangement) -> tuple[Key, list[int], list[int]]:
 
 
 @dataclass(frozen=True)
-class Skeletons:
+class Skeletons(Known):
     """The skeletons that occur in a data set, and what is known of its elements.
 
     Attributes:
@@ -134,6 +135,8 @@ class Skeletons:
         volume: of an atom of each element in Å^3, `[elements]`.
     """
 
+    whole = ("group", "owner", "position", "member")
+
     group: Int[Tensor, " skeletons"]
     share: Float[Tensor, " skeletons"]
     metric: Float[Tensor, "skeletons 6"]
@@ -142,16 +145,6 @@ class Skeletons:
     member: Int[Tensor, " orbits"]
     place: Float[Tensor, "positions 3"]
     volume: Float[Tensor, " elements"]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """By name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Skeletons":
-        """From what `tensors` gave, in whatever precision it was kept."""
-        whole = ("group", "owner", "position", "member")
-        return cls(**(tensors | {name: tensors[name].round().long() for name in whole}))
 
 
 @dataclass(frozen=True)
@@ -169,7 +162,7 @@ class CrystalSet:
     skeletons: Skeletons
     skeleton: Int[np.ndarray, " n"]
     metric: Float[np.ndarray, "n 3 3"]
-    points: tuple[Float[np.ndarray, "orbits 3"], ...]
+    points: tuple[Float[np.ndarray, "_ 3"], ...]
     elements: tuple[tuple[int, ...], ...]
 
     def __len__(self) -> int:
@@ -195,7 +188,9 @@ def collected(
     places = {
         (group, row): i
         for i, (group, row) in enumerate(
-            (group, row) for group, own in sorted(positions.known.items()) for row in range(len(own))
+            (group, row)
+            for group, own in sorted(positions.known.items())
+            for row in range(len(own))
         )
     }
     orbits = [
@@ -217,7 +212,9 @@ def collected(
         owner,
         position,
         member,
-        torch.from_numpy(np.stack([positions.known[group][row].generic() for group, row in places])),
+        torch.from_numpy(
+            np.stack([positions.known[group][row].generic() for group, row in places])
+        ),
         torch.from_numpy(_volumes(crystals, positions, elements)),
     )
     points = tuple(

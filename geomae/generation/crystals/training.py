@@ -18,9 +18,7 @@ def task(config: CrystalFlowRun) -> Task:
     data = crystals_of(config.data, config.model)
     flow = CrystalFlow(config.model, data.skeletons)
     settings = config.training
-    return Task(
-        flow, ShuffledCrystals(data, flow.elements, settings.batch_size, settings.seed)
-    )
+    return Task(flow, ShuffledCrystals(data, flow.elements, settings.batch_size, settings.seed))
 
 
 def check_fit(config: CrystalFlowConfig) -> None:

@@ -122,7 +122,7 @@ def _translations(free: Float[np.ndarray, "3 3"]) -> Int[np.ndarray, "freedom 3"
     kept = SMALL[np.abs(SMALL @ free.T - SMALL).max(1) < FIXED]
     kept = kept[np.argsort(np.square(kept).sum(1), kind="stable")][1:]
     for chosen in combinations(kept, freedom):
-        basis = np.array(chosen).reshape(freedom, 3)
+        basis = np.array(chosen, dtype=np.int64).reshape(freedom, 3)
         if np.linalg.matrix_rank(basis) == freedom:
             parts = kept @ np.linalg.pinv(basis)
             if np.abs(parts - np.round(parts)).max(initial=0.0) < FIXED:
