@@ -112,8 +112,8 @@ def generate(
 
     Sample i depends on the seed and i, not on how many are made. With a symmetry every structure
     that is returned has at least that point group, as pymatgen's PointGroupAnalyzer confirms at
-    0.001 Å; what it does not confirm is None, with the reason in `faults`. Crystals have that space
-    group, as moyo confirms at 0.01 Å, or more symmetry.
+    0.001 Å; what it does not confirm is None, with the reason in `faults`. Crystals have at least
+    that space group, as moyo confirms at 0.01 Å.
 
     Args:
         model: name or path of a flow, or of an autoencoder whose flow is called NAME-atoms or
@@ -121,8 +121,8 @@ def generate(
         n: samples.
         formula: such as 'C6H6'. A flow on atoms makes nothing else, nor does one on latents with a
             symmetry; without, a flow on latents is told and what comes out is left as it is.
-        n_atoms: number of atoms, likewise; of crystals in a primitive cell, whose formula may be any
-            number of those given.
+        n_atoms: number of atoms, likewise; of crystals in a primitive cell, which may hold the
+            formula several times.
         properties: scalars by name that the flow was trained on, in its data's units.
         symmetry: point group that every structure has at least, such as 'D6h'; of crystals the
             space group, by symbol ('Fm-3m') or number ('225').

@@ -28,9 +28,9 @@ class Template:
 
     Attributes:
         number: of the space group.
-        turns, moves: other ways to say where each orbit is: its first point may be any of its points
-            that lie where the first can, and y becomes `y turns + moves`; the first way changes
-            nothing and fills up, `[orbits, ways, 3, 3]` and `[orbits, ways, 3]`.
+        turns, moves: other ways to say where each orbit is: its first point may be any of its
+            points that lie where the first can, and y becomes `y turns + moves`; the first way
+            changes nothing and fills up, `[orbits, ways, 3, 3]` and `[orbits, ways, 3]`.
         member: class of each orbit, sites of which hold the same element, `[orbits]`.
         position: number of each orbit's position among the data's, `[orbits]`.
         size: points of each orbit, `[orbits]`.

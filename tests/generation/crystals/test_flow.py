@@ -56,7 +56,7 @@ def made(crystals, batches, sites, coordinates, strains) -> list[Structure]:
 def test_data_keep_their_groups(crystals, batches):
     """Crystals that are put together of their skeletons are those that were taken apart."""
     batch = batches.batch(range(len(crystals)))
-    templates, sites = some_sites(crystals, batches)
+    _, sites = some_sites(crystals, batches)
     again = made(crystals, batches, sites, batch.coordinates.double(), batch.strains.double())
     for own, given, number in zip(again, known_crystals(), GROUPS, strict=True):
         assert space_group(own, 1e-3) == number
