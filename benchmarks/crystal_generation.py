@@ -3,7 +3,7 @@
 Run `python benchmarks/crystal_generation.py --model perov5 -n 1000` for samples of a flow,
 unfiltered, against a test split; `--groups Fm-3m P6_3/mmc Pnma` for samples with a space group
 each; `--decode 50` decodes the latents of as many and compares. Coverage (`--coverage`) needs
-matminer. Times are those of the processor, one thread, encoding included.
+matminer. `--quick` takes few of everything. Times are those of the processor, one thread, encoding included.
 """
 
 import argparse
@@ -205,8 +205,11 @@ def main() -> None:
     parser.add_argument("--groups", nargs="*", metavar="GROUP", help="a space group each")
     parser.add_argument("--each", type=int, default=32, help="samples of each group")
     parser.add_argument("--data", action="store_true", help="tell of the training data")
+    parser.add_argument("--quick", action="store_true", help="few of everything")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
+    if options.quick:
+        options.n, options.reference, options.each = SHARD, 100, 4
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     if options.data:
