@@ -3,7 +3,8 @@
 Run `python benchmarks/crystal_generation.py --model perov5 -n 1000` for samples of a flow,
 unfiltered, against a test split; `--groups Fm-3m P6_3/mmc Pnma` for samples with a space group
 each; `--decode 50` decodes the latents of as many and compares. Coverage (`--coverage`) needs
-matminer. `--quick` takes few of everything. Times are those of the processor, one thread, encoding included.
+matminer. `--quick` takes few of everything. Times are those of the processor, one thread, encoding
+included.
 """
 
 import argparse
@@ -115,15 +116,15 @@ def decoded(made: Generated, options: argparse.Namespace) -> dict:
     import geomae
 
     model, matcher = geomae.load(options.model), StructureMatcher()
-    rows = [i for i, s in enumerate(made.structures) if s is not None][: options.decode]
+    kept = [(i, s) for i, s in enumerate(made.structures) if s is not None][: options.decode]
+    rows = [i for i, _ in kept]
     back = model.decode(made.latents[rows])
     matches, residuals = 0, []
-    for i, other in zip(rows, back, strict=True):
+    for (_, own), other in zip(kept, back, strict=True):
         if other is None:
             continue
         pair = [
-            to_pymatgen(Structure(s.numbers, s.positions, cell=s.cell[0]))
-            for s in (made.structures[i], other)
+            to_pymatgen(Structure(s.numbers, s.positions, cell=s.cell[0])) for s in (own, other)
         ]
         matches += matcher.fit(*pair)
         residuals.append(float(other.residual))

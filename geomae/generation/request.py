@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from geomae.autoencoder import Autoencoder, load, released_models
 from geomae.autoencoder.zoo import weights_of
 from geomae.checkpoint import checkpoint_kind
+from geomae.crystals.model import CrystalAutoencoder
 from geomae.data.elements import NUMBERS, SYMBOLS
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError, MissingExtraError
@@ -18,7 +19,6 @@ from geomae.symmetry import GroupError, PointGroup, point_group
 from geomae.symmetry.detect import one_structure
 
 if TYPE_CHECKING:
-    from geomae.crystals.model import CrystalAutoencoder
     from geomae.generation.conditioned import Flow, MoleculeFlow
 
 
@@ -160,9 +160,11 @@ def find_models(
             )
         flow = load_any_flow(of_it[0])
     model = load(name)
-    if near and not isinstance(model, Autoencoder):
+    if isinstance(model, Autoencoder):
+        return name, model, flow
+    if near or not isinstance(model, CrystalAutoencoder):
         raise GeomaeError(
-            f"'{name}' is a model of crystals; samples around a structure (near) are of molecules"
+            f"'{name}' is no model of molecules; samples around a structure (near) are of those"
         )
     return name, model, flow
 

@@ -16,7 +16,8 @@ FARTHEST = 3
 """Cells away that an atom can be seen in, along each vector."""
 
 
-Arguments, Result = ParamSpec("Arguments"), TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 def geometry(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
