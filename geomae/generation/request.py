@@ -112,8 +112,11 @@ def check_properties(properties: Mapping[str, float], flow: "MoleculeFlow") -> N
         raise GeomaeError(f"the flow was not trained on '{name}'{hint} Its properties: {known}")
 
 
-FLOWS = {"atom_flow": "atoms", "crystal_flow": "atoms", "flow": "flow"}
-"""Kinds of flows, the better ones first, and what is added to the name of an autoencoder."""
+FLOWS = ("atom_flow", "crystal_flow", "flow")
+"""Kinds of flows."""
+
+SUFFIXES = ("atoms", "flow")
+"""What is added to the name of an autoencoder for its flow, the better one first."""
 
 
 def load_any_flow(name_or_path: str) -> "Flow | None":
@@ -148,9 +151,7 @@ def find_models(
         name = flow.autoencoder
     elif not near:
         released = released_models()
-        of_it = [
-            f"{name}-{suffix}" for suffix in ("atoms", "flow") if f"{name}-{suffix}" in released
-        ]
+        of_it = [own for suffix in SUFFIXES if (own := f"{name}-{suffix}") in released]
         if not of_it:
             flows = [n for n, path in released.items() if checkpoint_kind(path) in FLOWS]
             raise GeomaeError(
