@@ -131,9 +131,9 @@ class CrystalSamples:
         for place, number in enumerate(numbers):
             row = number - first
             fractions, cell = made[row]
-            kinds = [self.flow.elements[z] for z in elements[row][templates[row].member]]
-            numbers_ = np.array(kinds)[templates[row].owner]
-            structure = Structure(numbers_, fractions @ cell, cell=cell)
+            of_orbits = np.array(self.flow.elements)[elements[row][templates[row].member]]
+            kinds = of_orbits[templates[row].owner]
+            structure = Structure(kinds, fractions @ cell, cell=cell)
             decoded = self._checked(structure_or_fault(structure), templates[row])
             if decoded.structure is not None:
                 decoded, array[place] = self._encoded(decoded)
