@@ -30,7 +30,10 @@ def generate(
     ] = None,
     symmetry: Annotated[
         str | None,
-        typer.Option(help="Point group that every sample has at least, such as D6h."),
+        typer.Option(
+            help="Point group that every sample has at least, such as D6h; of crystals the space "
+            "group, such as Fm-3m or 225."
+        ),
     ] = None,
     fragment: Annotated[
         Path | None, typer.Option(help="File with a fragment that every sample completes.")
@@ -91,6 +94,8 @@ def generate(
     Example: geomae generate --model qm9 -n 1000 --seed 7 -o generated
 
     Example: geomae generate --formula C6H6 --symmetry D6h -n 20 -o benzenes
+
+    Example: geomae generate --model crystals --symmetry Fm-3m -n 20 -o cubic
 
     Example: geomae generate --fragment benzene.xyz -n 50 -o with-a-ring
 
@@ -213,9 +218,15 @@ def _fill(folder, sampler: "Sampler", n: int) -> "Generated":
 
 
 def _figures(made: "Generated", sampler: "Sampler", known, posebusters: bool) -> dict:
-    from geomae.metrics import generation_metrics
+    from geomae.metrics import crystal_generation_metrics, generation_metrics
 
-    figures: dict = generation_metrics(made.structures, known, posebusters=posebusters)
+    figures: dict
+    if _makes_crystals(sampler):
+        if posebusters:
+            raise GeomaeError("PoseBusters tests molecules, and this is a model of crystals")
+        figures = crystal_generation_metrics(made.structures, known)
+    else:
+        figures = generation_metrics(made.structures, known, posebusters=posebusters)
     n = max(len(made), 1)
     finite = made.residuals[made.residuals.isfinite()]
     figures |= {
@@ -228,14 +239,27 @@ def _figures(made: "Generated", sampler: "Sampler", known, posebusters: bool) ->
         figures["symmetry_verified"] = sum(g is not None for g in made.groups) / n
         figures["symmetry_verified_of_returned"] = _share_with_group(made)
     if sampler.counts is not None:
-        right = [s for s in made.kept if _counts(s) == sampler.counts]
+        right = [s for s in made.kept if _is_multiple(_counts(s), sampler.counts, s.periodic)]
         figures["formula_right"] = len(right) / n
     return figures
 
 
 def _share_with_group(made: "Generated") -> float | None:
-    named = [s.get("point_group") is not None for s in made.kept]
+    names = ("point_group", "space_group")
+    named = [any(s.get(name) is not None for name in names) for s in made.kept]
     return sum(named) / len(named) if named else None
+
+
+def _makes_crystals(sampler: "Sampler") -> bool:
+    from geomae.generation.crystals.flow import CrystalFlow
+
+    return isinstance(sampler.flow, CrystalFlow)
+
+
+def _is_multiple(counts: dict[str, int], unit: dict[str, int], crystal: bool) -> bool:
+    """Whether a formula is the one asked for; of a crystal it may be several of it."""
+    units = sum(counts.values()) // sum(unit.values()) if crystal else 1
+    return counts == {symbol: units * count for symbol, count in unit.items()}
 
 
 def _counts(structure: "Structure") -> dict[str, int]:
@@ -269,23 +293,32 @@ def _write(
 
 def _pairs(made: "Generated", sampler: "Sampler") -> list:
     """Samples as the page shows them; those around a structure beside it."""
-    from geomae.metrics.generation import judge
     from geomae.plotting.report import Pair
 
     pairs = []
     for number, structure in list(enumerate(made.structures))[:SHOWN]:
         fault = made.faults[number]
-        stable = structure is not None and judge(structure).stable
-        status = "stable" if stable else "unstable"
+        status = "unstable" if structure is None else _judged(structure)
         status = "error" if structure is None else "doubtful" if fault else status
         metrics: dict = {"residual": float(made.residuals[number])}
         metrics["certified"] = bool(made.certified[number])
         if made.groups[number] is not None:
-            metrics["point group"] = made.groups[number]
+            kind = "space group" if _makes_crystals(sampler) else "point group"
+            metrics[kind] = made.groups[number]
         pairs.append(
             Pair(f"sample {number}", sampler.around, structure, metrics, status, message=fault)
         )
     return pairs
+
+
+def _judged(structure: "Structure") -> str:
+    """What the page calls a sample with nothing wrong."""
+    from geomae.metrics.crystal_generation import is_neutral
+    from geomae.metrics.generation import judge
+
+    if structure.periodic:
+        return "valid" if is_neutral(structure) else "not neutral"
+    return "stable" if judge(structure).stable else "unstable"
 
 
 def _tell(made: "Generated", figures: dict, output: Path) -> None:

@@ -109,16 +109,16 @@ def symmetrise(structure: Structure, *, symprec: float = SYMPREC) -> Symmetrised
     require_crystal(structure)
     cell = structure.cell[0].double().numpy()
     positions = structure.positions.double().numpy()
-    found = _dataset(cell, positions, structure.numbers.numpy(), symprec)
+    found = moyo_dataset(cell, positions, structure.numbers.numpy(), symprec)
     primitive, parents = _primitive(found, structure)
     for _ in range(PASSES):
-        found = _dataset(*_columns(primitive), symprec)
+        found = moyo_dataset(*columns(primitive), symprec)
         again, parent = _primitive(found, primitive)
         shift = _largest_shift(primitive, again, parent)
         primitive, parents = again, parents[parent]
         if shift < SETTLED:
             break
-    found = _dataset(*_columns(primitive), symprec)
+    found = moyo_dataset(*columns(primitive), symprec)
     moved, strain = _difference(structure, primitive)
     return Symmetrised(
         primitive,
@@ -153,12 +153,23 @@ def require_crystal(structure: Structure) -> None:
     )
 
 
-def _columns(structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def columns(structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return structure.cell[0].numpy(), structure.positions.numpy(), structure.numbers.numpy()
 
 
-def _dataset(cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray, symprec: float):
-    """What moyo finds."""
+def moyo_dataset(cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray, symprec: float):
+    """What moyo finds, in its standard setting.
+
+    Args:
+        cell: lattice vectors as rows, `[3, 3]` in Å.
+        positions: `[n, 3]` in Å.
+        numbers: atomic numbers, `[n]`.
+        symprec: distance in Å within which atoms count as equivalent.
+
+    Raises:
+        StructureError: no symmetry is found, not even the translations.
+        MissingExtraError: moyopy is not installed.
+    """
     try:
         from moyopy import Cell, MoyoDataset
     except ImportError as error:
@@ -205,7 +216,7 @@ def space_group(structure: Structure, symprec: float) -> int:
     """
     require_crystal(structure)
     try:
-        return _dataset(*_columns(structure), symprec).number
+        return moyo_dataset(*columns(structure), symprec).number
     except StructureError:
         return 0
 

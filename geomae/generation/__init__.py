@@ -1,10 +1,13 @@
-"""Generation: flows on atoms and on latents, and their samples, with a symmetry if asked for."""
+"""Generation: flows on atoms, crystals and latents, and their samples, with a symmetry if asked."""
 
 from geomae.generation.atoms.config import AtomFlowConfig as AtomFlowConfig
 from geomae.generation.atoms.flow import AtomFlow as AtomFlow
 from geomae.generation.atoms.flow import load_atom_flow as load_atom_flow
 from geomae.generation.conditions import Conditions as Conditions
 from geomae.generation.config import FlowConfig as FlowConfig
+from geomae.generation.crystals.config import CrystalFlowConfig as CrystalFlowConfig
+from geomae.generation.crystals.flow import CrystalFlow as CrystalFlow
+from geomae.generation.crystals.flow import load_crystal_flow as load_crystal_flow
 from geomae.generation.flow import LatentFlow as LatentFlow
 from geomae.generation.flow import Settings as Settings
 from geomae.generation.flow import load_flow as load_flow

@@ -1,4 +1,4 @@
-"""What flows on latents and flows on atoms have in common: data, conditions and files."""
+"""What flows have in common: what they know of their data, conditions and files."""
 
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from geomae.errors import CheckpointError
 from geomae.generation.inventory import compositions_of
-from geomae.generation.statistics import Contents
+from geomae.generation.statistics import Contents, Known
 
 STATISTICS = "statistics."
 """What the names of statistics in a checkpoint start with."""
@@ -20,18 +20,18 @@ AnyFlow = TypeVar("AnyFlow", bound="Flow")
 
 
 class Flow(nn.Module):
-    """A flow that knows what its data's structures are made of.
+    """A flow that knows something of its data, whatever it moves.
 
     Args:
         config: of its kind.
-        contents: of the data.
+        contents: what it knows.
     """
 
     kind: ClassVar[str]
     configuration: ClassVar[type]
-    contents: ClassVar[type[Contents]]
+    contents: ClassVar[type[Known]]
 
-    def __init__(self, config: Any, contents: Contents):
+    def __init__(self, config: Any, contents: Known):
         super().__init__()
         self.config = config
         self.statistics = nn.ParameterDict(
@@ -52,11 +52,6 @@ class Flow(nn.Module):
         return self.config.elements
 
     @property
-    def properties(self) -> tuple[str, ...]:
-        """Scalar properties that can be asked for."""
-        return self.config.properties
-
-    @property
     def network_parameters(self) -> list[nn.Parameter]:
         """Those that are trained."""
         return [p for p in self.parameters() if p.requires_grad]
@@ -68,18 +63,6 @@ class Flow(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
-
-    def kinds(self) -> Int[Tensor, "kinds 3"]:
-        """Element, hydrogens and heavy neighbours of each kind of heavy atom, on the CPU."""
-        return self.statistics["kinds"].cpu().round().long()
-
-    def inventories(self) -> Int[Tensor, "rows kinds"]:
-        """The inventories that occur in the data, heavy atoms of each kind, on the CPU."""
-        return self.statistics["inventories"].cpu().round().long()
-
-    def formulas(self) -> Int[Tensor, "rows elements"]:
-        """Atoms of each element that these come to, on the CPU."""
-        return compositions_of(self.kinds(), self.inventories(), self.elements)
 
     def save(self, path: Path | str) -> None:
         """Write weights, statistics and configuration to a safetensors file."""
@@ -111,3 +94,26 @@ class Flow(nn.Module):
         except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{path} does not fit its own configuration: {error}") from error
         return flow.to(device).eval()
+
+
+class MoleculeFlow(Flow):
+    """A flow that knows what its data's molecules are made of, and may be told properties."""
+
+    contents: ClassVar[type[Contents]]
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """Scalar properties that can be asked for."""
+        return self.config.properties
+
+    def kinds(self) -> Int[Tensor, "kinds 3"]:
+        """Element, hydrogens and heavy neighbours of each kind of heavy atom, on the CPU."""
+        return self.statistics["kinds"].cpu().round().long()
+
+    def inventories(self) -> Int[Tensor, "rows kinds"]:
+        """The inventories that occur in the data, heavy atoms of each kind, on the CPU."""
+        return self.statistics["inventories"].cpu().round().long()
+
+    def formulas(self) -> Int[Tensor, "rows elements"]:
+        """Atoms of each element that these come to, on the CPU."""
+        return compositions_of(self.kinds(), self.inventories(), self.elements)

@@ -12,7 +12,7 @@ from torch import Tensor
 from geomae.errors import GeomaeError
 
 if TYPE_CHECKING:
-    from geomae.generation.conditioned import Flow
+    from geomae.generation.conditioned import MoleculeFlow
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def generator_of(seed: int, number: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
 
 
-def draw(flow: "Flow", n: int, conditions: Conditions, seed: int) -> Drawn:
+def draw(flow: "MoleculeFlow", n: int, conditions: Conditions, seed: int) -> Drawn:
     """Composition and inventory of every sample, on the CPU.
 
     An inventory is drawn from those of the flow's data: as frequent as there, among those with the
@@ -91,7 +91,9 @@ def _fitting(formulas: Int[Tensor, "rows elements"], conditions: Conditions, i: 
     return torch.ones(len(formulas), dtype=torch.bool)
 
 
-def property_likelihood(flow: "Flow", properties: Mapping[str, float]) -> Float[Tensor, " rows"]:
+def property_likelihood(
+    flow: "MoleculeFlow", properties: Mapping[str, float]
+) -> Float[Tensor, " rows"]:
     """How likely each inventory makes properties, in parts of the likeliest; never zero."""
     logarithm = torch.zeros(len(flow.statistics["shares"]), dtype=torch.float64)
     for name, value in properties.items():
@@ -109,7 +111,7 @@ def log_density(
     return -0.5 * ((value - mean) / spread).square() - spread.log()
 
 
-def check_conditions(flow: "Flow", n: int, conditions: Conditions) -> None:
+def check_conditions(flow: "MoleculeFlow", n: int, conditions: Conditions) -> None:
     """See that samples can be asked for so.
 
     Raises:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from geomae.autoencoder.latents import Latents
 from geomae.autoencoder.zoo import weights_of
 from geomae.equivariant.layout import Layout
-from geomae.generation.conditioned import Flow
+from geomae.generation.conditioned import MoleculeFlow
 from geomae.generation.conditions import Conditions, draw
 from geomae.generation.config import FlowConfig
 from geomae.generation.data import LatentSet
@@ -41,7 +41,7 @@ class Settings:
     warp: float = 1.0
 
 
-class LatentFlow(Flow):
+class LatentFlow(MoleculeFlow):
     """Moves noise to latents: x_t = (1 - t) noise + t latent, in coordinates of its own.
 
     The coordinates are principal components of the channels of each degree, divided by a power of

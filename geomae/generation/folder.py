@@ -89,6 +89,9 @@ def write_part(path: Path, part: Generated) -> None:
         "sizes": torch.tensor(sizes),
         "numbers": _joined([s.numbers for s in there], torch.zeros(0, dtype=torch.long)),
         "positions": _joined([s.positions for s in there], torch.zeros(0, 3).double()),
+        "cells": _joined(
+            [s.cell for s in there if s.periodic], torch.zeros(0, 3, 3, dtype=torch.float64)
+        ),
         "confidence": _joined([s.confidence for s in there], torch.zeros(0).double()),
     }
     write_checkpoint(path, Checkpoint("samples", config, tensors))
@@ -105,6 +108,8 @@ def read_part(path: Path) -> Generated:
     sizes = tensors["sizes"].tolist()
     columns = [tensors[name].split(sizes) for name in ("numbers", "positions", "confidence")]
     structures: list[Structure | None] = []
+    # of crystals there is a cell for each structure, in older files of molecules none at all
+    cells = iter(tensors.get("cells", ()))
     for row, (numbers, positions, confidence) in enumerate(zip(*columns, strict=True)):
         if not len(numbers):
             structures.append(None)
@@ -112,12 +117,14 @@ def read_part(path: Path) -> Generated:
         structure = Structure(
             numbers,
             positions,
+            cell=next(cells, None),
             confidence=confidence,
             residual=float(tensors["residuals"][row]),
             certified=bool(tensors["certified"][row]),
         )
         if config["groups"][row] is not None:
-            structure.point_group = config["groups"][row]
+            kind = "space_group" if structure.periodic else "point_group"
+            setattr(structure, kind, config["groups"][row])
         structures.append(structure)
     return Generated(
         tuple(structures),

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geomae.autoencoder import Latents
+from geomae.autoencoder import Autoencoder, Latents
 from geomae.autoencoder.base import chunks
+from geomae.crystals.model import CrystalAutoencoder
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.generation.atoms.flow import AtomFlow
@@ -18,6 +19,10 @@ from geomae.generation.atoms.fragment import Fragment
 from geomae.generation.atoms.integration import Steps
 from geomae.generation.atoms.samples import AtomSamples
 from geomae.generation.atoms.symmetric_samples import SymmetricAtomSamples
+from geomae.generation.conditioned import MoleculeFlow
+from geomae.generation.crystals.flow import CrystalFlow
+from geomae.generation.crystals.request import SpaceGroupType, check_crystals_asked
+from geomae.generation.crystals.samples import CrystalSamples
 from geomae.generation.inventories.draws import Learned
 from geomae.generation.latent_samples import SHARD, FlowSamples, NearSamples
 from geomae.generation.reading import Decoded
@@ -28,6 +33,7 @@ from geomae.generation.request import (
     find_inventories,
     find_models,
 )
+from geomae.symmetry import PointGroup
 from geomae.symmetry.detect import one_structure
 
 STEPS = 20
@@ -44,11 +50,12 @@ class Generated:
     Attributes:
         structures: about their latents' points; None where there is nothing to return, for the
             reason in `faults`. They carry `confidence`, `residual`, `certified`, and `point_group`
-            where a symmetry was asked for.
+            where a symmetry was asked for; crystals `space_group`.
         latents: as sampled.
         residuals: part of each latent that its structure does not explain, `[n]`.
         certified: the structure encodes to that very latent, `[n]`.
-        groups: the point group that pymatgen found at 0.001 Å, where a symmetry was asked for.
+        groups: the point group that pymatgen found at 0.001 Å, where a symmetry was asked for; of
+            crystals the space group that moyo found at 0.01 Å.
         faults: what is wrong: why there is no structure, or why it is doubtful; None if nothing is.
         seed: with the number of a sample it gives that sample again.
         first: number of the first sample.
@@ -115,7 +122,8 @@ def generate(
 
     Sample i depends on the seed and i, not on how many are made. With a symmetry every structure
     that is returned has at least that point group, as pymatgen's PointGroupAnalyzer confirms at
-    0.001 Å; what it does not confirm is None, with the reason in `faults`.
+    0.001 Å; what it does not confirm is None, with the reason in `faults`. Crystals have at least
+    that space group, as moyo confirms at 0.01 Å.
 
     Args:
         model: name or path of a flow, or of an autoencoder whose flow is called NAME-atoms or
@@ -123,9 +131,11 @@ def generate(
         n: samples.
         formula: such as 'C6H6'. A flow on atoms makes nothing else, nor does one on latents with a
             symmetry; without, a flow on latents is told and what comes out is left as it is.
-        n_atoms: number of atoms, likewise.
+        n_atoms: number of atoms, likewise; of crystals in a primitive cell, which may hold the
+            formula several times.
         properties: scalars by name that the flow was trained on, in its data's units.
-        symmetry: point group that every structure has at least, such as 'D6h'.
+        symmetry: point group that every structure has at least, such as 'D6h'; of crystals the
+            space group, by symbol ('Fm-3m') or number ('225').
         fragment: structure that every sample contains, heavy atoms in its shape (anything that
             `as_structures` takes); its hydrogens stand for places where something else may be.
             Flows on atoms complete it to something larger, without a symmetry.
@@ -206,7 +216,9 @@ class Sampler:
         self.name, self.model, self.flow = find_models(model, near is not None)
         self.asked, self.seed = asked, seed
         self.revisions, self.reject_doubtful = tuple(revisions), reject_doubtful
-        self.counts, self.group = check_asked(asked, self.model)
+        self.counts: dict[str, int] | None
+        self.group: PointGroup | SpaceGroupType | None
+        self.make: AtomSamples | CrystalSamples | FlowSamples | NearSamples
         self.around: Structure | None = None
         self.steps = steps
         self.inventories: Learned | None = None
@@ -215,10 +227,18 @@ class Sampler:
             raise GeomaeError(f"one inventory or more must be tried, not {tries}")
         if (inventories or tries) and (near is not None or not isinstance(self.flow, AtomFlow)):
             raise GeomaeError("inventories, and how many are tried, are for a flow on atoms")
+        if isinstance(self.flow, CrystalFlow):
+            if fragment is not None or revisions or noise is not None:
+                raise GeomaeError("a fragment, revisions and noise are for models of molecules")
+            self.make = self._of_crystals(self.flow)
+            return
+        assert isinstance(self.model, Autoencoder), "find_models gives crystals a flow of theirs"
+        self.counts, group = check_asked(asked, self.model)
+        self.group = group
         if near is None:
             if noise is not None:
                 raise GeomaeError("noise goes with a structure to sample around (near)")
-            self.make = self._from_flow(fragment, inventories, tries)
+            self.make = self._from_flow(self.model, group, fragment, inventories, tries)
         elif fragment is not None:
             raise GeomaeError(
                 "a fragment is for a flow on atoms, not for samples around a structure"
@@ -226,16 +246,29 @@ class Sampler:
         else:
             self.flow = None
             self.make = NearSamples(
-                near, self.name, self.model, asked, self.counts, self.group,
+                near, self.name, self.model, asked, self.counts, group,
                 seed=seed, noise=NOISE if noise is None else noise,
             )  # fmt: skip
             self.around, self.group = self.make.structure, self.make.group
 
+    def _of_crystals(self, flow: CrystalFlow) -> CrystalSamples:
+        model = self.model
+        assert isinstance(model, CrystalAutoencoder), "training checks that the flow goes with one"
+        self.counts, self.group = check_crystals_asked(self.asked, flow, model)
+        self.steps = self.steps or Steps().count
+        how = {"seed": self.seed, "steps": Steps(self.steps, warp=1.0)}
+        return CrystalSamples(flow, model, self.asked, self.counts, self.group, **how)
+
     def _from_flow(
-        self, fragment: Any, inventories: str | None, tries: int | None
+        self,
+        model: Autoencoder,
+        group: PointGroup | None,
+        fragment: Any,
+        inventories: str | None,
+        tries: int | None,
     ) -> AtomSamples | FlowSamples:
         flow = self.flow
-        assert flow is not None, "find_models gives a flow where there is no structure to be near"
+        assert isinstance(flow, MoleculeFlow), "find_models gives one where nothing is to be near"
         check_properties(self.asked.properties, flow)
         if isinstance(flow, AtomFlow):
             if self.revisions:
@@ -245,33 +278,33 @@ class Sampler:
                 )
             self.steps = self.steps or Steps().count
             # few inventories of the model's fill orbits, and fewer of these are chemistry
-            usual = "data" if self.group is not None else None
+            usual = "data" if group is not None else None
             self.inventories = find_inventories(inventories or usual, flow)
             how: dict[str, Any] = {
                 "seed": self.seed,
                 "steps": Steps(self.steps),
                 "learned": self.inventories,
             }
-            if self.group is None:
+            if group is None:
                 if fragment is not None:
                     how["fragment"] = Fragment.of(one_structure(fragment), flow.elements)
-                made = AtomSamples(flow, self.model, self.asked, tries=tries, **how)
+                made = AtomSamples(flow, model, self.asked, tries=tries, **how)
                 self.tries = made.tries
                 return made
             if fragment is not None:
                 raise GeomaeError("a fragment and a symmetry can't be asked for together")
             if tries is not None:
                 raise GeomaeError("with a symmetry orbits are tried, not inventories")
-            return SymmetricAtomSamples(flow, self.model, self.asked, self.group, **how)
+            return SymmetricAtomSamples(flow, model, self.asked, group, **how)
         if fragment is not None:
             raise GeomaeError("a fragment is for a flow on atoms, and this is one on latents")
         self.steps = self.steps or STEPS
         return FlowSamples(
             flow,
-            self.model,
+            model,
             self.asked,
             self.counts,
-            self.group,
+            group,
             seed=self.seed,
             steps=self.steps,
             revisions=self.revisions,

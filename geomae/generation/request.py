@@ -11,6 +11,7 @@ import torch
 from geomae.autoencoder import Autoencoder, load, released_models
 from geomae.autoencoder.zoo import weights_of
 from geomae.checkpoint import checkpoint_kind
+from geomae.crystals.model import CrystalAutoencoder
 from geomae.data.elements import NUMBERS, SYMBOLS
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError, MissingExtraError
@@ -21,7 +22,7 @@ from geomae.symmetry.detect import one_structure
 
 if TYPE_CHECKING:
     from geomae.generation.atoms.flow import AtomFlow
-    from geomae.generation.conditioned import Flow
+    from geomae.generation.conditioned import Flow, MoleculeFlow
     from geomae.generation.inventories.draws import Learned
 
 
@@ -100,7 +101,7 @@ def check_asked(
     return counts, group
 
 
-def check_properties(properties: Mapping[str, float], flow: "Flow") -> None:
+def check_properties(properties: Mapping[str, float], flow: "MoleculeFlow") -> None:
     """See that a flow was trained on the properties that are asked for.
 
     Raises:
@@ -115,24 +116,30 @@ def check_properties(properties: Mapping[str, float], flow: "Flow") -> None:
         raise GeomaeError(f"the flow was not trained on '{name}'{hint} Its properties: {known}")
 
 
-FLOWS = {"atom_flow": "atoms", "flow": "flow"}
-"""Kinds of flows, the better ones first, and what is added to the name of an autoencoder."""
+FLOWS = ("atom_flow", "crystal_flow", "flow")
+"""Kinds of flows."""
+
+SUFFIXES = ("atoms", "flow")
+"""What is added to the name of an autoencoder for its flow, the better one first."""
 
 
 def load_any_flow(name_or_path: str) -> "Flow | None":
     """A released flow of any kind, by name or path; None if it is another model."""
     from geomae.generation.atoms.flow import AtomFlow
+    from geomae.generation.crystals.flow import CrystalFlow
     from geomae.generation.flow import LatentFlow
 
     path = weights_of(name_or_path)
     kind = checkpoint_kind(path)
-    for own in (AtomFlow, LatentFlow):
+    for own in (AtomFlow, CrystalFlow, LatentFlow):
         if kind == own.kind:
             return own.from_file(path)
     return None
 
 
-def find_models(name: str, near: bool) -> tuple[str, Autoencoder, "Flow | None"]:
+def find_models(
+    name: str, near: bool
+) -> "tuple[str, Autoencoder | CrystalAutoencoder, Flow | None]":
     """Name of the autoencoder, the autoencoder, and the flow of a model.
 
     Args:
@@ -140,14 +147,15 @@ def find_models(name: str, near: bool) -> tuple[str, Autoencoder, "Flow | None"]
         near: no flow is needed.
 
     Raises:
-        GeomaeError: there is no such model, no flow for it, or it is one of crystals.
+        GeomaeError: there is no such model or no flow for it, or it is one of crystals and samples
+            are to be around a structure.
     """
     flow = load_any_flow(name)
     if flow is not None:
         name = flow.autoencoder
     elif not near:
         released = released_models()
-        of_it = [f"{name}-{suffix}" for suffix in FLOWS.values() if f"{name}-{suffix}" in released]
+        of_it = [own for suffix in SUFFIXES if (own := f"{name}-{suffix}") in released]
         if not of_it:
             flows = [n for n, path in released.items() if checkpoint_kind(path) in FLOWS]
             raise GeomaeError(
@@ -157,8 +165,12 @@ def find_models(name: str, near: bool) -> tuple[str, Autoencoder, "Flow | None"]
             )
         flow = load_any_flow(of_it[0])
     model = load(name)
-    if not isinstance(model, Autoencoder):
-        raise GeomaeError(f"'{name}' is a model of crystals; generation takes those of molecules")
+    if isinstance(model, Autoencoder):
+        return name, model, flow
+    if near or not isinstance(model, CrystalAutoencoder):
+        raise GeomaeError(
+            f"'{name}' is no model of molecules; samples around a structure (near) are of those"
+        )
     return name, model, flow
 
 

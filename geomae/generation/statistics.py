@@ -1,7 +1,7 @@
 """What a flow knows of its data beside weights: spreads of latents, compositions, properties."""
 
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -10,11 +10,29 @@ from torch import Tensor
 from geomae.equivariant.layout import Layout
 from geomae.generation.data import LatentSet
 
-AnyContents = TypeVar("AnyContents", bound="Contents")
+AnyKnown = TypeVar("AnyKnown", bound="Known")
 
 
 @dataclass(frozen=True)
-class Contents:
+class Known:
+    """What a flow knows of its data, as tensors."""
+
+    whole: ClassVar[tuple[str, ...]]
+    """Names of those that hold whole numbers."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_tensors(cls: "type[AnyKnown]", tensors: dict[str, Tensor]) -> "AnyKnown":
+        """From what `tensors` gave, in whatever precision it was kept."""
+        whole = {name: tensors[name].round().long() for name in cls.whole}
+        return cls(**(tensors | whole))
+
+
+@dataclass(frozen=True)
+class Contents(Known):
     """What structures of a data set are made of, and which properties go with it.
 
     Attributes:
@@ -26,22 +44,14 @@ class Contents:
         property_range: mean and spread of each property over all, `[2, properties]`.
     """
 
+    whole = ("kinds", "inventories")
+
     kinds: Int[Tensor, "kinds 3"]
     inventories: Int[Tensor, "rows kinds"]
     shares: Float[Tensor, " rows"]
     property_mean: Float[Tensor, "rows properties"]
     property_spread: Float[Tensor, "rows properties"]
     property_range: Float[Tensor, "2 properties"]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """By name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_tensors(cls: "type[AnyContents]", tensors: dict[str, Tensor]) -> "AnyContents":
-        """From what `tensors` gave, in whatever precision it was kept."""
-        whole = {name: tensors[name].round().long() for name in ("kinds", "inventories")}
-        return cls(**(tensors | whole))
 
     @staticmethod
     def of(

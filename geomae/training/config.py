@@ -111,6 +111,10 @@ def read_config(path: Path | str) -> Run:
         from geomae.generation.inventories.config import InventoryRun
 
         return _checked(path, content, InventoryRun)
+    if kind == "crystal_flow":
+        from geomae.generation.crystals.config import CrystalFlowRun
+
+        return _checked(path, content, CrystalFlowRun)
     if kind == "inversion":
         from geomae.inversion.network.config import InversionRun
 

@@ -19,6 +19,7 @@ TASKS = {
     "flow": "geomae.generation.training",
     "atom_flow": "geomae.generation.atoms.training",
     "inventories": "geomae.generation.inventories.training",
+    "crystal_flow": "geomae.generation.crystals.training",
     "inversion": "geomae.inversion.network.training",
 }
 """Modules whose `task(config)` makes the task of a kind of model."""

@@ -12,7 +12,7 @@ from geomae.generation.atoms.config import AtomFlowConfig
 from geomae.generation.atoms.coupling import coupled
 from geomae.generation.atoms.data import MoleculeSet
 from geomae.generation.atoms.network import PairNetwork, path
-from geomae.generation.conditioned import Flow
+from geomae.generation.conditioned import MoleculeFlow
 from geomae.generation.statistics import Contents
 
 
@@ -45,7 +45,7 @@ class Placing:
         return displacements - mean * moves
 
 
-class AtomFlow(Flow):
+class AtomFlow(MoleculeFlow):
     """Moves noise to places of atoms: x_t = (1 - t) noise + t place, in two stages.
 
     What atoms there are is given: an inventory of heavy atoms, each with its hydrogens. The first

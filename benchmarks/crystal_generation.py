@@ -1,0 +1,228 @@
+"""Figures of generated crystals by the protocol of CDVAE, beside those of the data.
+
+Run `python benchmarks/crystal_generation.py --model perov5 -n 1000` for samples of a flow,
+unfiltered, against a test split; `--groups Fm-3m P6_3/mmc Pnma` for samples with a space group
+each; `--decode 50` decodes the latents of as many and compares. Coverage (`--coverage`) needs
+matminer. `--quick` takes few of everything. Times are those of the processor, one thread, encoding
+included.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geomae.data import Structure, load_source
+from geomae.data.convert import to_pymatgen
+from geomae.generation.crystals.data import crystals_of
+from geomae.generation.crystals.request import read_space_group
+from geomae.generation.crystals.verify import TOLERANCE
+from geomae.generation.generate import SHARD, Generated, Sampler
+from geomae.generation.request import Asked
+from geomae.metrics import crystal_generation_metrics
+from geomae.metrics.crystals import reduced_formula
+from geomae.training.config import read_config
+
+TESTS = {"perov5": "perov5/test", "crystals": "mp20/test"}
+CUTOFFS = {"perov5": "perov5", "crystals": "mp20"}
+"""Test split, and whose cutoffs of coverage, for each model."""
+
+GROUPS = ("Fm-3m", "Pm-3m", "P6_3/mmc", "R-3m", "I4/mmm", "Pnma", "C2/m", "P2_1/c", "P-1")
+
+
+def timed(sampler: Sampler, n: int) -> tuple[Generated, float]:
+    """Samples, and processor seconds for each."""
+    start = time.process_time()
+    parts = [sampler(first, min(SHARD, n - first)) for first in range(0, n, SHARD)]
+    return Generated.join(parts), (time.process_time() - start) / n
+
+
+def structures_of(source: str) -> list[Structure]:
+    name, _, split = source.partition("/")
+    return load_source(name, split=split)
+
+
+def free(options: argparse.Namespace) -> dict:
+    """Samples of the flow, nothing asked for and nothing left out."""
+    made, seconds = timed(
+        Sampler(options.model, Asked(), seed=options.seed, steps=options.steps), options.n
+    )
+    test = structures_of(TESTS[options.model])
+    order = np.random.default_rng(0).permutation(len(test)).tolist()
+    reference = [test[i] for i in order[: options.reference]]
+    coverage = CUTOFFS[options.model] if options.coverage else None
+    train = training_crystals(options.model)
+    order = np.random.default_rng(1).permutation(len(train)).tolist()
+    shown = [train[i] for i in order[: options.n]]
+    rows = {
+        "samples": crystal_generation_metrics(made.structures, reference, coverage=coverage),
+        "data": crystal_generation_metrics(shown, reference, coverage=coverage),
+    }
+    rows["samples"] |= novelty(made.structures, train)
+    rows["samples"] |= {
+        "seconds_per_sample": seconds,
+        "certified": float(made.certified.double().mean()),
+        "largest_residual": float(made.residuals.max()),
+    }
+    if options.decode:
+        rows["samples"] |= decoded(made, options)
+    for key, value in rows["samples"].items():
+        texts = ["-" if v is None else f"{v:.4g}" for v in (value, rows["data"].get(key))]
+        print(f"{key:28} {texts[0]:>12} {texts[1]:>12}")
+    print(Counter(made.faults).most_common(5))
+    return rows
+
+
+def training_crystals(model: str) -> list[Structure]:
+    """Those that the flow's training saw, as their files have them, before sizes are looked at."""
+    config = read_config(Path("models") / f"{model}-atoms" / "config.yaml")
+    return [s for source in config.data.sources for s in structures_of(source)]
+
+
+def novelty(structures: tuple[Structure | None, ...], train: list[Structure]) -> dict:
+    """Shares of samples of a formula, and of a structure, that training has not (pymatgen's
+    StructureMatcher with its own tolerances), and that no sample before has.
+    """
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    matcher, known = StructureMatcher(), defaultdict(list)
+    for structure in train:
+        known[reduced_formula(structure)].append(structure)
+    before: dict = defaultdict(list)
+    counts: Counter = Counter()
+    for structure in structures:
+        if structure is None:
+            continue
+        formula = reduced_formula(structure)
+        own = to_pymatgen(Structure(structure.numbers, structure.positions, cell=structure.cell[0]))
+        same = [to_pymatgen(s) for s in known[formula]]
+        counts["formula_new"] += formula not in known or not known[formula]
+        counts["structure_new"] += not any(matcher.fit(own, other) for other in same)
+        counts["unique"] += not any(matcher.fit(own, other) for other in before[formula])
+        before[formula].append(own)
+    names = ("formula_new", "structure_new", "unique")
+    return {name: counts[name] / len(structures) for name in names}
+
+
+def decoded(made: Generated, options: argparse.Namespace) -> dict:
+    """How many of some samples come back from their latents, and how near."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    import geomae
+
+    model, matcher = geomae.load(options.model), StructureMatcher()
+    kept = [(i, s) for i, s in enumerate(made.structures) if s is not None][: options.decode]
+    rows = [i for i, _ in kept]
+    back = model.decode(made.latents[rows])
+    matches, residuals = 0, []
+    for (_, own), other in zip(kept, back, strict=True):
+        if other is None:
+            continue
+        pair = [
+            to_pymatgen(Structure(s.numbers, s.positions, cell=s.cell[0])) for s in (own, other)
+        ]
+        matches += matcher.fit(*pair)
+        residuals.append(float(other.residual))
+    return {
+        "decoded": len(rows),
+        "decoded_match": matches / max(len(rows), 1),
+        "decoded_residual": float(np.median(residuals)) if residuals else None,
+    }
+
+
+def with_groups(options: argparse.Namespace) -> dict:
+    """Samples with a space group each: how many have it by moyo and spglib, and are valid."""
+    import spglib
+
+    rows = {}
+    form = "{:9} {:>8} {:>7} {:>7} {:>9} {:>7}  {}"
+    print(form.format("group", "returned", "moyo", "spglib", "structure", "valid", "formulas"))
+    for name in options.groups:
+        group = read_space_group(name)
+        sampler = Sampler(
+            options.model, Asked(symmetry=name), seed=options.seed, steps=options.steps
+        )
+        made, seconds = timed(sampler, options.each)
+        figures = crystal_generation_metrics(made.structures)
+        kept = made.kept
+        moyo = [s.get("space_group") == group.name for s in kept]
+        numbers = []
+        for s in kept:
+            cell = s.cell[0].numpy()
+            fractions = s.positions.numpy() @ np.linalg.inv(cell)
+            found = spglib.get_symmetry_dataset((cell, fractions, s.numbers.numpy()), TOLERANCE)
+            numbers.append(None if found is None else found.number)
+        formulas = Counter(s.formula for s in kept)
+        rows[group.name] = {
+            "returned": len(kept) / options.each,
+            "moyo": float(np.mean(moyo)),
+            "spglib": float(np.mean([number == group.number for number in numbers])),
+            "structure_valid": figures["structure_valid"],
+            "valid": figures["valid"],
+            "seconds": seconds,
+            "formulas": list(formulas),
+        }
+        row = rows[group.name]
+        shares = [
+            f"{100 * row[key]:.1f}"
+            for key in ("returned", "moyo", "spglib", "structure_valid", "valid")
+        ]
+        print(form.format(group.name, *shares, ", ".join(list(formulas)[:4])), flush=True)
+    return rows
+
+
+def data_of(options: argparse.Namespace) -> dict:
+    """What the flow was trained on, and how often each space group occurs in it."""
+    config = read_config(Path("models") / f"{options.model}-atoms" / "config.yaml")
+    data = crystals_of(config.data, config.model)
+    groups = Counter(data.skeletons.group[data.skeleton].tolist())
+    figures = {
+        "crystals": len(data),
+        "skeletons": len(data.skeletons.group),
+        "groups": len(groups),
+        "p1": groups[1] / len(data),
+    }
+    print(figures)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python benchmarks/crystal_generation.py --model crystals -n 1000",
+    )  # fmt: skip
+    parser.add_argument("--model", choices=TESTS, default="crystals")
+    parser.add_argument("-n", type=int, default=1000, help="samples")
+    parser.add_argument("--reference", type=int, default=1000, help="crystals of the test split")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--steps", type=int, help="evaluations of the flow")
+    parser.add_argument("--coverage", action="store_true", help="COV-R and COV-P, by matminer")
+    parser.add_argument("--decode", type=int, default=0, help="latents that are decoded")
+    parser.add_argument("--groups", nargs="*", metavar="GROUP", help="a space group each")
+    parser.add_argument("--each", type=int, default=32, help="samples of each group")
+    parser.add_argument("--data", action="store_true", help="tell of the training data")
+    parser.add_argument("--quick", action="store_true", help="few of everything")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    options = parser.parse_args()
+    if options.quick:
+        options.n, options.reference, options.each = SHARD, 100, 4
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    if options.data:
+        rows = data_of(options)
+    elif options.groups is not None:
+        options.groups = options.groups or GROUPS
+        rows = with_groups(options)
+    else:
+        rows = free(options)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
