@@ -154,6 +154,7 @@ def require_crystal(structure: Structure) -> None:
 
 
 def columns(structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cell `[3, 3]` and positions `[n, 3]` in Å and atomic numbers `[n]` of a crystal."""
     return structure.cell[0].numpy(), structure.positions.numpy(), structure.numbers.numpy()
 
 

@@ -1,7 +1,7 @@
 """What is asked of a generation, and everything that can be wrong with it, said beforehand."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,32 @@ def parse_formula(text: str) -> dict[str, int]:
     return counts
 
 
+def formula_within(
+    formula: str | None, elements: Sequence[int], most: int
+) -> dict[str, int] | None:
+    """Atoms of each element of a formula, if one is asked for and can be made.
+
+    Args:
+        formula: such as C6H6.
+        elements: atomic numbers that can be had.
+        most: atoms that can.
+
+    Raises:
+        GeomaeError: it is none, or has other elements or more atoms.
+    """
+    if formula is None:
+        return None
+    counts = parse_formula(formula)
+    known = [SYMBOLS[z] for z in elements]
+    strange = [symbol for symbol in counts if symbol not in known]
+    if strange:
+        raise GeomaeError(f"{formula} has {', '.join(strange)}; the model knows {', '.join(known)}")
+    n = sum(counts.values())
+    if n > most:
+        raise GeomaeError(f"{formula} has {n} atoms; the model makes 1 to {most}")
+    return counts
+
+
 def check_asked(
     asked: Asked, model: Autoencoder
 ) -> tuple[dict[str, int] | None, PointGroup | None]:
@@ -73,23 +99,10 @@ def check_asked(
         MissingExtraError: pymatgen, which checks symmetry, is not installed.
     """
     group = None if asked.symmetry is None else PointGroup.named(asked.symmetry)
-    counts = None if asked.formula is None else parse_formula(asked.formula)
     most = model.config.max_atoms
-    if counts is not None:
-        known = [SYMBOLS[z] for z in model.elements]
-        strange = [symbol for symbol in counts if symbol not in known]
-        if strange:
-            raise GeomaeError(
-                f"{asked.formula} has {', '.join(strange)}; the model knows {', '.join(known)}"
-            )
-        if sum(counts.values()) > most:
-            raise GeomaeError(
-                f"{asked.formula} has {sum(counts.values())} atoms; the model makes 1 to {most}"
-            )
-        if asked.n_atoms is not None and sum(counts.values()) != asked.n_atoms:
-            raise GeomaeError(
-                f"{asked.formula} has {sum(counts.values())} atoms, not {asked.n_atoms}"
-            )
+    counts = formula_within(asked.formula, model.elements, most)
+    if counts is not None and asked.n_atoms not in (None, sum(counts.values())):
+        raise GeomaeError(f"{asked.formula} has {sum(counts.values())} atoms, not {asked.n_atoms}")
     if asked.n_atoms is not None and not 1 <= asked.n_atoms <= most:
         raise GeomaeError(f"{asked.n_atoms} atoms are asked for; the model makes 1 to {most}")
     if group is not None:

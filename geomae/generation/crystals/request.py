@@ -5,10 +5,9 @@ from difflib import get_close_matches
 from functools import lru_cache
 
 from geomae.crystals.model import CrystalAutoencoder
-from geomae.data.elements import SYMBOLS
 from geomae.errors import GeomaeError, MissingExtraError
 from geomae.generation.crystals.flow import CrystalFlow
-from geomae.generation.request import Asked, parse_formula
+from geomae.generation.request import Asked, formula_within
 from geomae.symmetry import GroupError
 
 
@@ -86,18 +85,5 @@ def check_crystals_asked(
         raise GeomaeError(
             f"{asked.n_atoms} atoms in a primitive cell are asked for; the flow makes 1 to {most}"
         )
-    if asked.formula is None:
-        return None, group
-    counts = parse_formula(asked.formula)
-    known = [SYMBOLS[z] for z in flow.elements]
-    strange = [symbol for symbol in counts if symbol not in known]
-    if strange:
-        raise GeomaeError(
-            f"{asked.formula} has {', '.join(strange)}; the model knows {', '.join(known)}"
-        )
-    if sum(counts.values()) > most:
-        raise GeomaeError(
-            f"{asked.formula} has {sum(counts.values())} atoms; the flow makes 1 to {most} in a "
-            "primitive cell"
-        )
+    counts = formula_within(asked.formula, flow.elements, most)
     return counts, group
