@@ -91,12 +91,20 @@ def free(options: argparse.Namespace, reference: list[Structure]) -> dict:
     return rows
 
 
+_pool: list[Structure] = []
+"""Structures that processes inherit: sent to them, each tensor would hold a file open."""
+
+
 def _train_smiles(workers: int) -> set[str]:
     """SMILES of the training split, of bonds by distance like those of samples."""
-    structures = load_source("qm9", split="train")
+    _pool[:] = load_source("qm9", split="train")
     with ProcessPoolExecutor(workers, get_context("fork")) as pool:
-        judged = pool.map(judge, structures, chunksize=500)
-    return {molecule.smiles for molecule in judged if molecule.smiles is not None}
+        found = set(pool.map(_smiles, range(len(_pool)), chunksize=500))
+    return found - {None}
+
+
+def _smiles(number: int) -> str | None:
+    return judge(_pool[number]).smiles
 
 
 def _show(rows: dict[str, dict]) -> None:
