@@ -20,6 +20,9 @@ ROOM = 0.8
 FILLING = 1.62
 """Matplotlib's zoom at which a box seen from above fills its axes."""
 
+TITLES = 0.35
+"""Inches above the first row, of which the layout does not know."""
+
 
 def save_gallery(
     path: str | Path, structures: Sequence[Structure], titles: Sequence[str], columns: int = 4
@@ -37,7 +40,9 @@ def save_gallery(
         MissingExtraError: Matplotlib is not installed.
     """
     rows = -(-len(structures) // columns)
-    figure = new_figure((3.0 * columns, 3.3 * rows))
+    height = 3.3 * rows
+    figure = new_figure((3.0 * columns, height))
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - TITLES / height))
     for number, (structure, title) in enumerate(zip(structures, titles, strict=True)):
         ax = figure.add_subplot(rows, columns, number + 1, projection="3d")
         if not structure.n_atoms:
