@@ -1,6 +1,7 @@
 """What `geomae train` reads: data, model and training in one YAML file."""
 
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
@@ -84,6 +85,17 @@ class RunConfig(Run):
     model: AutoencoderConfig
 
 
+RUNS = {
+    "crystals": ("geomae.crystals.training", "CrystalRun"),
+    "flow": ("geomae.generation.config", "FlowRun"),
+    "atom_flow": ("geomae.generation.atoms.config", "AtomFlowRun"),
+    "inventories": ("geomae.generation.inventories.config", "InventoryRun"),
+    "crystal_flow": ("geomae.generation.crystals.config", "CrystalFlowRun"),
+    "inversion": ("geomae.inversion.network.config", "InversionRun"),
+}
+"""Module and name of the configuration of a kind of model; of all others it is `RunConfig`."""
+
+
 def read_config(path: Path | str) -> Run:
     """Read and check a YAML file; of an autoencoder of molecules or of crystals, of a flow, of
     inventories or of a network that inverts, as `model.kind` says.
@@ -95,31 +107,10 @@ def read_config(path: Path | str) -> Run:
     content = _content(path)
     model = content.get("model") if isinstance(content, dict) else None
     kind = model.get("kind") if isinstance(model, dict) else None
-    if kind == "crystals":
-        from geomae.crystals.training import CrystalRun
-
-        return _checked(path, content, CrystalRun)
-    if kind == "flow":
-        from geomae.generation.config import FlowRun
-
-        return _checked(path, content, FlowRun)
-    if kind == "atom_flow":
-        from geomae.generation.atoms.config import AtomFlowRun
-
-        return _checked(path, content, AtomFlowRun)
-    if kind == "inventories":
-        from geomae.generation.inventories.config import InventoryRun
-
-        return _checked(path, content, InventoryRun)
-    if kind == "crystal_flow":
-        from geomae.generation.crystals.config import CrystalFlowRun
-
-        return _checked(path, content, CrystalFlowRun)
-    if kind == "inversion":
-        from geomae.inversion.network.config import InversionRun
-
-        return _checked(path, content, InversionRun)
-    return _checked(path, content, RunConfig)
+    if not isinstance(kind, str) or kind not in RUNS:
+        return _checked(path, content, RunConfig)
+    module, name = RUNS[kind]
+    return _checked(path, content, getattr(import_module(module), name))
 
 
 AnyRun = TypeVar("AnyRun", bound=Run)

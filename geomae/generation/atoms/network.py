@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from geomae.equivariant import RadialBasis
 from geomae.generation.atoms.config import StageConfig
 
 TIME_WAVES = 16
@@ -40,6 +41,7 @@ class PairNetwork(nn.Module):
         )
         self.ends = nn.Linear(nodes, 2 * pairs)
         self.link = nn.Embedding(links + 1, pairs)
+        self.gaussians = RadialBasis(config.radial, config.reach, kind="gaussian", envelope=False)
         self.radial = nn.Linear(config.radial, pairs)
         self.recall = nn.Linear(config.radial, pairs, bias=False)
         nn.init.zeros_(self.recall.weight)
@@ -72,14 +74,13 @@ class PairNetwork(nn.Module):
         real = labels > 0
         apart = ~torch.eye(labels.shape[1], dtype=torch.bool, device=labels.device)
         valid = (real[:, :, None] & real[:, None] & apart)[..., None]
-        waves = times[:, None] * math.pi * torch.arange(1, TIME_WAVES + 1).to(times)
-        state = self.time(torch.cat([waves.sin(), waves.cos(), told], 1))
+        state = self.time(torch.cat([time_waves(times), told], 1))
         nodes = self.label(labels) + state[:, None]
         one, other = self.ends(nodes).chunk(2, -1)
-        gaussians = self._gaussians(lengths(base + displaced)).to(nodes.dtype)
+        gaussians = self.gaussians(lengths(base + displaced)).to(nodes.dtype)
         before = torch.zeros_like(gaussians)
         if recalled is not None:
-            before = self._gaussians(lengths(base + recalled)).to(nodes.dtype)
+            before = self.gaussians(lengths(base + recalled)).to(nodes.dtype)
         pairs = self.radial(gaussians) + self.recall(before) + self.link(links)
         low = working_dtype(nodes)
         pairs = (pairs + one[:, :, None] + other[:, None]).to(low)
@@ -90,16 +91,11 @@ class PairNetwork(nn.Module):
             estimate = base + torch.where(moves[..., None], keep * displaced + scale * moved, 0)
             difference = estimate[:, :, None] - estimate[:, None]
             distance = lengths(estimate)
-            gaussians = self._gaussians(distance).to(low)
+            gaussians = self.gaussians(distance).to(low)
             nodes, pairs, weights = layer(nodes, pairs, gaussians, state, valid, share)
             step = weights.to(displaced) * difference / (distance[..., None] + 1)
             moved = moved + torch.where(moves[..., None], step.sum(2), 0)
         return moved
-
-    def _gaussians(self, distances: Float[Tensor, "n a a"]) -> Float[Tensor, "n a a r"]:
-        width = self.config.reach / (self.config.radial - 1)
-        centres = torch.arange(self.config.radial).to(distances) * width
-        return torch.exp(-0.5 * ((distances[..., None] - centres) / width).square())
 
 
 class PairLayer(nn.Module):
@@ -171,6 +167,12 @@ class PairLayer(nn.Module):
         told = state[:, None].expand(-1, nodes.shape[1], -1)
         nodes = nodes + self.node(torch.cat([normed, seen, told], -1))
         return nodes, pairs, self.weight(pairs) * real
+
+
+def time_waves(times: Float[Tensor, " n"]) -> Float[Tensor, "n waves"]:
+    """Sines and cosines of times from 0 to 1, of which the slowest makes half a turn."""
+    waves = times[:, None] * math.pi * torch.arange(1, TIME_WAVES + 1).to(times)
+    return torch.cat([waves.sin(), waves.cos()], 1)
 
 
 def path(times: Float[Tensor, " n"], spread: float) -> tuple[Tensor, Tensor]:

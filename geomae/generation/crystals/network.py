@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from geomae.generation.atoms.network import TIME_WAVES, working_dtype
+from geomae.equivariant import RadialBasis
+from geomae.generation.atoms.network import TIME_WAVES, time_waves, working_dtype
 from geomae.generation.crystals.batch import Sites
 from geomae.generation.crystals.config import ElementsConfig, GeometryConfig
 
@@ -38,6 +39,7 @@ class OrbitNetwork(nn.Module):
         self.time = nn.Sequential(
             nn.Linear(2 * TIME_WAVES, width), nn.SiLU(), nn.Linear(width, width)
         )
+        self.gaussians = RadialBasis(config.radial, config.cutoff, kind="gaussian", envelope=False)
         self.layers = nn.ModuleList(OrbitLayer(config) for _ in range(config.layers))
 
     def forward(
@@ -59,13 +61,12 @@ class OrbitNetwork(nn.Module):
         own, other, vectors = sites.neighbours(points, sites.cells(strains), self.config.cutoff)
         lengths = vectors.norm(dim=1)
         shapes = harmonics(vectors / (lengths[:, None] + SOFTENING))
-        waves = times[:, None] * math.pi * torch.arange(1, TIME_WAVES + 1).to(times)
         weights = self.element.weight.dtype
-        state = self.time(torch.cat([waves.sin(), waves.cos()], 1).to(weights))[sites.crystal]
+        state = self.time(time_waves(times).to(weights))[sites.crystal]
         nodes = self.element(sites.element)
         low = working_dtype(nodes)
         nodes, state = nodes.to(low), state.to(low)
-        radial = self._radial(lengths).to(low)
+        radial = self.gaussians(lengths).to(low)
         envelope = (0.5 + 0.5 * torch.cos(math.pi * lengths / self.config.cutoff))[:, None].to(low)
         share = sites.share().to(weights)[:, None]
         moved = torch.zeros(len(sites.crystal), 3, dtype=weights, device=points.device)
@@ -78,11 +79,6 @@ class OrbitNetwork(nn.Module):
             moved = moved + step
             strained = strained.index_add(0, sites.crystal, strain * share)
         return moved.to(points), symmetric(strained).to(points)
-
-    def _radial(self, lengths: Float[Tensor, " edges"]) -> Float[Tensor, "edges r"]:
-        width = self.config.cutoff / (self.config.radial - 1)
-        centres = torch.arange(self.config.radial).to(lengths) * width
-        return torch.exp(-0.5 * ((lengths[:, None] - centres) / width).square())
 
 
 class OrbitLayer(nn.Module):
