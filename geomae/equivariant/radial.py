@@ -52,3 +52,9 @@ def polynomial_envelope(fraction: Float[Tensor, "*batch"]) -> Float[Tensor, "*ba
     """(1 - x)^4 (1 + 4x + 10x^2 + 20x^3) for x < 1, else 0: flat at 0, three derivatives at 1."""
     x = fraction.clamp(max=1)
     return (1 - x) ** 4 * (1 + x * (4 + x * (10 + 20 * x)))
+
+
+def polynomial_envelope_slope(fraction: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Derivative of `polynomial_envelope`."""
+    x = fraction.clamp(max=1)
+    return -140 * (x * (1 - x)) ** 3

@@ -210,4 +210,20 @@ def starts_of(
         total = directions.new_zeros(n_starts, len(share), 3).index_add(1, owner, directions)
         missing = (shells.sums - total) * share[:, None]
         directions = torch.nn.functional.normalize(directions + missing[:, owner], dim=2)
+    pairs = torch.nonzero(shells.counts == 2)[:, 0]
+    if len(pairs):
+        first = shells.counts.cumsum(0)[pairs] - 2
+        halves = _halves(shells.sums[pairs], directions[:, first])
+        directions[:, first], directions[:, first + 1] = halves, shells.sums[pairs] - halves
     return shells.species[owner], directions * shells.radii[owner][:, None]
+
+
+def _halves(
+    sums: Float[Tensor, "k 3"], guesses: Float[Tensor, "starts k 3"]
+) -> Float[Tensor, "starts k 3"]:
+    """The first of two directions with given sums, near to guesses."""
+    half = sums / 2
+    along = torch.nn.functional.normalize(half, dim=1)
+    across = guesses - (guesses * along).sum(2, keepdim=True) * along
+    height = (1 - half.square().sum(1, keepdim=True)).clamp(min=0).sqrt()
+    return half + height * torch.nn.functional.normalize(across, dim=2)

@@ -3,9 +3,9 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import jacfwd, vmap
 
 from geomae.equivariant import spherical_harmonics
+from geomae.equivariant.harmonics import derivative_matrices
 from geomae.inversion.descriptors.density import RadialDensity
 
 
@@ -39,7 +39,8 @@ class GramFit:
         self.target = self._pack(span.T @ grams @ span)
         degree = torch.arange(density.lmax + 1)
         self.owner = torch.nn.functional.one_hot(torch.repeat_interleave(degree, 2 * degree + 1))
-        self.owner = self.owner.to(grams)
+        self.owner = self.owner.to(grams)  # [components, degrees]
+        self.derivatives = derivative_matrices(density.lmax).to(grams)
 
     def values(
         self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "n 3"]
@@ -53,9 +54,10 @@ class GramFit:
         """Values of a batch, and their derivatives."""
         harmonics, radial, d_harmonics, d_radial = self._atoms(weights, positions)
         coefficients = torch.einsum("knm,knq->kmq", harmonics, radial)
-        along = torch.einsum("knm,kmq,ml->knlq", harmonics, coefficients, self.owner)
-        d_along = torch.einsum("knma,kmq,ml->knalq", d_harmonics, coefficients, self.owner)
-        half = torch.einsum("knp,knalq->klpqna", radial, d_along)
+        by_degree = (self.owner.T[:, :, None] * coefficients[:, None])[:, None]
+        along = (harmonics[:, :, None, None] @ by_degree)[..., 0, :]
+        d_along = d_harmonics.mT[:, :, None] @ by_degree
+        half = torch.einsum("knp,knlaq->klpqna", radial, d_along)
         half = half + torch.einsum("knpa,knlq->klpqna", d_radial, along)
         pairs = half[:, :, self.first, self.second] + half[:, :, self.second, self.first]
         slopes = (pairs * self.scale[:, None, None]).flatten(1, 2)
@@ -68,12 +70,16 @@ class GramFit:
         centred = positions
         if self.density.centre == "centroid":
             centred = positions - positions.mean(1, keepdim=True)
-        (d_harmonics, d_radial), (harmonics, radial) = vmap(jacfwd(self._of_place, has_aux=True))(
-            centred.flatten(0, 1)
+        softened = self.density.soften(centred.norm(dim=2))[..., None]
+        direction = centred / softened
+        harmonics = spherical_harmonics(self.density.lmax, direction, normalize=False)
+        turning = (torch.eye(3).to(centred) - direction[..., :, None] * direction[..., None, :]) / (
+            softened[..., None]
         )
-        shape = centred.shape[:2]
-        harmonics, radial = harmonics.unflatten(0, shape), radial.unflatten(0, shape)
-        d_harmonics, d_radial = d_harmonics.unflatten(0, shape), d_radial.unflatten(0, shape)
+        by_direction = torch.einsum("imp,knp->knmi", self.derivatives, harmonics)
+        d_harmonics = by_direction @ turning
+        radial, slopes = self.density.radial_slopes(softened[..., 0])
+        d_radial = slopes[..., None] * direction[..., None, :]
         mixing = torch.einsum("kns,srq->knrq", weights, self.span)
         return (
             harmonics,
@@ -81,15 +87,6 @@ class GramFit:
             d_harmonics,
             torch.einsum("knra,knrq->knqa", d_radial, mixing),
         )
-
-    def _of_place(self, place: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        softened = (place.square().sum() + self.density.softening**2).sqrt()
-        direction = place / softened
-        both = (
-            spherical_harmonics(self.density.lmax, direction, normalize=False),
-            self.density.radial(softened),
-        )
-        return both, both
 
     def _grams(self, harmonics: Tensor, radial: Tensor) -> Tensor:
         coefficients = torch.einsum("knm,knq->kmq", harmonics, radial)

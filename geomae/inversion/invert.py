@@ -1,6 +1,7 @@
 """From invariant values back to the structures that have them."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -162,7 +163,7 @@ class _Search:
                 if not self.problem.fits(starts.numbers):
                     continue
                 self._refine(starts)
-                done = len(self.solutions) >= self.n_solutions or self.left <= 0
+                done = self.complete or self.left <= 0
                 sure = starts.certain or self.hits >= CONFIRMED
                 if done or (sure and self.solutions):
                     return True
@@ -172,6 +173,11 @@ class _Search:
                 raise
             self.messages.append(f"no random starts: {error}")
         return bool(self.solutions) and not last
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are as many solutions as were asked for."""
+        return len(self.solutions) >= self.n_solutions
 
     def _refine(self, starts: Starts) -> None:
         descriptor, target = self.problem.descriptor, self.problem.values
@@ -189,6 +195,8 @@ class _Search:
         self.tried += len(starts.positions)
         self.left -= len(starts.positions)
         for index in torch.argsort(found.residual).tolist():
+            if self.complete:
+                return
             self._consider(starts, weights, found.positions[index], float(found.residual[index]))
 
     def _consider(self, starts: Starts, weights: Tensor, place: Tensor, rough: float) -> None:
@@ -278,9 +286,9 @@ class _Search:
             nearest=nearest,
             tolerance=self.tolerance,
             rmsd=self._table(found),
-            null_space=self._null_space(nearest),
             n_starts=self.tried,
             route="none" if nearest is None else nearest.route,
+            motions=partial(_motions, self.problem.descriptor, nearest, self.fit),
             messages=self.messages,
         )
 
@@ -297,16 +305,18 @@ class _Search:
                 table[i, j] = table[j, i] = _distance(one, other, self.problem.descriptor)
         return table
 
-    def _null_space(self, structure: Structure | None) -> Float[Tensor, "d n 3"]:
-        if structure is None:
-            return torch.zeros(0, 0, 3, dtype=torch.float64)
-        descriptor = self.problem.descriptor
-        if self.fit is not None:
-            # what few values see, all see
-            seen = free_motions(descriptor, structure, self.fit.jacobian)
-            if not len(seen):
-                return seen
-        return null_space(descriptor, structure)
+
+def _motions(
+    descriptor: Descriptor, structure: Structure | None, fit: Fit | None
+) -> Float[Tensor, "d n 3"]:
+    """`null_space`, of the fit first: what few values see, all see."""
+    if structure is None:
+        return torch.zeros(0, 0, 3, dtype=torch.float64)
+    if fit is not None:
+        seen = free_motions(descriptor, structure, fit.jacobian)
+        if not len(seen):
+            return seen
+    return null_space(descriptor, structure)
 
 
 def _distance(one: Structure, other: Structure, descriptor: Descriptor) -> float:

@@ -17,6 +17,9 @@ Jacobian = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 MEMORY = 2**25
 """Entries of the Jacobians that are held at once (256 MB)."""
 
+QUARTER = (0.15, 0.35)
+"""A step that leaves such a part of the residual is taken for one towards a double root."""
+
 ROUNDING = 1e-15
 """Relative residual below which nothing can be gained."""
 
@@ -67,7 +70,9 @@ def refine(
     """Least squares of `values - target` from many starts, to rounding where it can be reached.
 
     Each start has its own damping (Marquardt's, in units of the curvatures) and stops by itself:
-    where its residual is rounding, where no step helps, or where it creeps.
+    where its residual is rounding, where no step helps, or where it creeps. Symmetric structures
+    are double roots along what breaks their symmetry, to which Newton's steps go half of the way
+    only: where residuals fall to a quarter, the next step is twice as long.
 
     Args:
         jacobian: values and derivatives of a batch; `exact_jacobian(descriptor.evaluate)` where
@@ -105,6 +110,7 @@ class _State:
         self.normal = positions.new_zeros(k, 3 * n, 3 * n)
         self.slope = positions.new_zeros(k, 3 * n)
         self.longest = positions.new_full((k,), torch.inf)
+        self.stretch = positions.new_ones(k)
         self.slow = torch.zeros(k, dtype=torch.long)
         self.taken = torch.zeros(k, dtype=torch.long)
         self.chunk = max(1, MEMORY // max(1, target.shape[-1] * 3 * n * 2))
@@ -131,7 +137,8 @@ class _State:
     def step(self, ids: Tensor) -> None:
         """One damped step of some starts, kept where it helps."""
         for part in ids.split(self.chunk):
-            move = self._solve(part)
+            stretch = self.stretch[part]
+            move = stretch[:, None] * self._solve(part)
             moved = self.positions[part] + move.unflatten(1, (-1, 3))
             found, slopes = self.jacobian(self.weights[part], moved)
             new = (found - self.target[part]).norm(dim=1) / self.size[part]
@@ -140,8 +147,12 @@ class _State:
             self.slow[part] = torch.where(
                 better & (new < (1 - self.patience) * old), 0, self.slow[part] + 1
             )
-            self.damping[part] *= torch.where(better, torch.where(new < old / 2, 0.1, 0.4), 5.0)
+            failed = torch.where(stretch > 1, 1.0, 5.0)
+            self.damping[part] *= torch.where(better, torch.where(new < old / 2, 0.1, 0.4), failed)
             self.damping[part] = self.damping[part].clamp(min=1e-12)
+            left = new / old
+            quartered = better & (stretch == 1) & (QUARTER[0] < left) & (left < QUARTER[1])
+            self.stretch[part] = 1 + quartered.to(new)
             self.longest[part] = torch.where(better, move.abs().amax(1), self.longest[part])
             self.taken[part] += 1
             kept = part[better]

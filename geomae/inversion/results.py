@@ -1,6 +1,8 @@
 """What an inversion found: one structure, several, or none."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from jaxtyping import Float
 from torch import Tensor
@@ -26,10 +28,9 @@ class Inversion:
             there was no start at all.
         tolerance: relative residual up to which a structure counts as a solution.
         rmsd: between the solutions, each pair in its best orientation, `[k, k]` in Å.
-        null_space: motions of the nearest structure's atoms, beside rotations and
-            translations, that change no value to first order, `[d, n, 3]`, orthonormal.
         n_starts: that were refined.
         route: where the start of the best solution came from: 'algebra', 'random', or what gave it.
+        motions: computes `null_space`.
         messages: what else is worth knowing.
     """
 
@@ -37,15 +38,22 @@ class Inversion:
     nearest: Structure | None
     tolerance: float
     rmsd: Float[Tensor, "k k"]
-    null_space: Float[Tensor, "d n 3"]
     n_starts: int
     route: str
+    motions: Callable[[], Float[Tensor, "d n 3"]] = field(repr=False)
     messages: list[str] = field(default_factory=list)
 
     @property
     def outcome(self) -> str:
         """'unique', 'ambiguous' or 'none'."""
         return {UniqueInversion: "unique", AmbiguousInversion: "ambiguous"}.get(type(self), "none")
+
+    @cached_property
+    def null_space(self) -> Float[Tensor, "d n 3"]:
+        """Motions of the nearest structure's atoms, beside rotations and translations, that change
+        no value to first order, orthonormal; computed when first asked for.
+        """
+        return self.motions()
 
     @property
     def residual(self) -> float:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from geomae.data import Structure
-from geomae.inversion import PowerSpectrum, RadialDensity
+from geomae.inversion import PowerSpectrum, RadialDensity, align
 from geomae.inversion.algebra import factors, shells_of, softened_radii, starts_of
 from geomae.inversion.gram_fit import GramFit
 from geomae.inversion.refine import exact_jacobian, refine
@@ -59,8 +59,20 @@ def test_no_room_for_the_atoms_is_said(ethanol):
     assert shells_of(grams_of(ethanol, density), density) is None
 
 
-def test_the_fit_has_right_derivatives(ethanol, generator):
-    density = RadialDensity(ELEMENTS, 8, 3)
+def test_two_atoms_at_one_radius_are_in_place_at_once(generator):
+    bent = Structure([8, 1, 1], [[0.0, 0.0, 0.4], [0.76, 0.0, -0.2], [-0.76, 0.0, -0.2]])
+    density = RadialDensity(ELEMENTS, 12, 2)
+    shells = shells_of(grams_of(bent, density), density)
+    owner, starts = starts_of(shells, 4, generator)
+    assert shells.n_open == 2
+    known = torch.tensor(ELEMENTS)[owner]
+    for start in starts:
+        assert align(bent, Structure(known, start), mirror=True).rmsd < 1e-9
+
+
+@pytest.mark.parametrize("envelope", [False, True])
+def test_the_fit_has_right_derivatives(ethanol, generator, envelope):
+    density = RadialDensity(ELEMENTS, 8, 3, 4.0, envelope=envelope)
     fit = GramFit(grams_of(ethanol, density), density)
     weights = PowerSpectrum(density).weights(ethanol.numbers).expand(2, -1, -1)
     noise = torch.randn(2, 9, 3, generator=generator, dtype=torch.float64)
@@ -81,3 +93,19 @@ def test_refinement_ends_in_rounding(ethanol, generator):
     noise = torch.randn(starts.shape, generator=generator, dtype=torch.float64)
     ended = refine(fit.jacobian, fit.target, weights, starts + 0.03 * noise)
     assert float(ended.residual[0]) < 1e-13
+
+
+def test_double_roots_are_reached_as_quickly_as_simple_ones():
+    def jacobian(weights, positions):
+        # the first coordinate is seen squared, as what breaks a symmetry is
+        found = torch.cat([positions[:, 0, :1].square(), positions[:, 0, 1:] - 1], 1)
+        slopes = torch.zeros(len(found), 3, 1, 3, dtype=found.dtype)
+        slopes[:, 0, 0, 0] = 2 * positions[:, 0, 0]
+        slopes[:, 1, 0, 1] = slopes[:, 2, 0, 2] = 1
+        return found + 1, slopes
+
+    target = torch.ones(3, dtype=torch.float64)
+    start = torch.full((1, 1, 3), 0.5, dtype=torch.float64)
+    ended = refine(jacobian, target, torch.ones(1, 1, 1).double(), start)
+    assert float(ended.residual[0]) < 1e-14
+    assert int(ended.steps[0]) <= 14

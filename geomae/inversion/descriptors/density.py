@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomae.equivariant import spherical_harmonics
-from geomae.equivariant.radial import polynomial_envelope
+from geomae.equivariant.radial import polynomial_envelope, polynomial_envelope_slope
 from geomae.errors import GeomaeError
 from geomae.inversion.descriptors.base import as_species
 
@@ -90,6 +90,23 @@ class RadialDensity:
         if self.envelope:
             return values * polynomial_envelope(fraction)
         return values * (fraction < 1)
+
+    def radial_slopes(
+        self, softened: Float[Tensor, "*batch"]
+    ) -> tuple[Float[Tensor, "*batch r"], Float[Tensor, "*batch r"]]:
+        """Radial functions of softened lengths, and their derivatives."""
+        fraction = (softened / self.reach)[..., None]
+        steps = pi * torch.arange(1, self.n_radial + 1).to(softened)
+        scale = (2 / self.n_radial) ** 0.5
+        waves = scale * torch.sin(steps * fraction)
+        slopes = scale * steps * torch.cos(steps * fraction)
+        if self.envelope:
+            envelope, falling = polynomial_envelope(fraction), polynomial_envelope_slope(fraction)
+            waves, slopes = waves * envelope, slopes * envelope + waves * falling
+        else:
+            within = fraction < 1
+            waves, slopes = waves * within, slopes * within
+        return waves, slopes / self.reach
 
     def centred(self, positions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """Positions relative to the centre."""
