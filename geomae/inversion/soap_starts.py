@@ -15,25 +15,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomae.inversion.descriptors.soap import Soap
-from geomae.inversion.distance_lists import distance_lists, embed
 from geomae.inversion.light_atoms import choices, places_of
 from geomae.inversion.one_centre import element_by_element
-from geomae.inversion.refine import refine
+from geomae.inversion.skeletons import skeletons
 from geomae.inversion.soap_fit import SoapFit
-from geomae.inversion.soap_scalars import ScalarFit, histograms, species_of_rows
-from geomae.inversion.spread import ball, random_directions
-
-CLOSE = 1e-6
-"""Relative residual of a skeleton that is worth completing."""
-
-EMBEDDED = 256
-"""Random skeletons that are embedded in one batch."""
-
-REFINED = 96
-"""Of these, that are refined."""
-
-COUNTED = 8
-"""Starts that such a batch counts as: it costs about as much as so many fits of whole vectors."""
+from geomae.inversion.soap_scalars import histograms, species_of_rows
+from geomae.inversion.spread import random_directions
 
 ALL_AT_ONCE = 6
 """Structures of so many atoms need no skeleton first."""
@@ -148,37 +135,3 @@ def whole_from_skeleton(
             full = skeleton.new_zeros(len(numbers), 3)
             full[light], full[~light] = added, skeleton
             yield numbers, full[None], whole
-
-
-def skeletons(
-    soap: Soap,
-    values: Float[Tensor, " f"],
-    numbers: Int[Tensor, " n"],
-    n_starts: int,
-    generator: torch.Generator,
-) -> Iterator[Float[Tensor, "n 3"]]:
-    """Positions that have the vectors, one at a time, each as often as starts lead to it.
-
-    If none has, because the vectors are no structure's, the nearest comes at the end.
-    """
-    lists = distance_lists(soap, values, numbers)
-    groups = [torch.nonzero(numbers == species)[:, 0] for species in soap.species]
-    fit = ScalarFit(soap, values, numbers)
-    weights = soap.weights(numbers).expand(REFINED, -1, -1)
-    best, nearest = float("inf"), None
-    while n_starts > 0:
-        embedded, _ = embed(lists, groups, ball(len(numbers), EMBEDDED, generator))
-        found = refine(
-            fit.jacobian,
-            fit.target,
-            weights,
-            embedded[:REFINED],
-            steps=60,
-            patience=1e-2,
-        )
-        n_starts -= COUNTED
-        yield from found.positions[found.residual < CLOSE]
-        if float(found.residual.min()) < best:
-            best, nearest = float(found.residual.min()), found.positions[found.residual.argmin()]
-    if nearest is not None and best >= CLOSE:
-        yield nearest

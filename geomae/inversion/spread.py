@@ -1,4 +1,4 @@
-"""Atoms at random, where nothing is known of them."""
+"""Atoms at random, where nothing or little is known of them."""
 
 from math import pi
 
@@ -8,6 +8,12 @@ from torch import Tensor
 
 ATOM_VOLUME = 9.0
 """Å^3 an atom."""
+
+SHAKEN = (0.1, 0.6)
+"""Å by which atoms of a mutant are moved, from and to."""
+
+BOND = 1.5
+"""Å from the atom beside which a mutant's is put."""
 
 
 def ball(n: int, k: int, generator: torch.Generator) -> Float[Tensor, "k n 3"]:
@@ -23,6 +29,23 @@ def ball(n: int, k: int, generator: torch.Generator) -> Float[Tensor, "k n 3"]:
         push = (1.0 - lengths).clamp(min=0) * gaps / lengths / 2
         points = points + push.sum(2)
     return points
+
+
+def mutated(
+    parents: Float[Tensor, "p n 3"], k: int, generator: torch.Generator
+) -> Float[Tensor, "k n 3"]:
+    """Structures near some of the parents: shaken, or with one atom put beside another."""
+    n = parents.shape[1]
+    made = parents[torch.randint(len(parents), (k,), generator=generator)]
+    size = torch.rand(k, 1, 1, generator=generator, dtype=torch.float64)
+    size = SHAKEN[0] + (SHAKEN[1] - SHAKEN[0]) * size
+    made = made + size * torch.randn(made.shape, generator=generator, dtype=torch.float64)
+    rows = torch.arange(k // 2)
+    moved, beside = torch.randint(n, (2, k // 2), generator=generator)
+    away = torch.randn(k // 2, 3, generator=generator, dtype=torch.float64)
+    away = BOND * torch.nn.functional.normalize(away, dim=1)
+    made[rows, moved] = made[rows, beside] + away
+    return made
 
 
 def sphere_points(n: int) -> Float[Tensor, "n 3"]:

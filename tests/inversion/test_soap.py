@@ -10,7 +10,8 @@ from geomae.errors import GeomaeError
 from geomae.inversion import Soap, align, invert
 from geomae.inversion.crystal_alignment import crystal_gap
 from geomae.inversion.distance_lists import embed
-from geomae.inversion.refine import exact_jacobian
+from geomae.inversion.refine import exact_jacobian, refine
+from geomae.inversion.skeletons import SETTLED, exchanged
 from geomae.inversion.soap_fit import SoapFit
 from geomae.inversion.soap_scalars import ScalarFit, species_of_rows
 
@@ -164,6 +165,19 @@ def test_a_molecule_of_qm9s_size_comes_back_from_its_atoms_vectors(acetamide):
     assert result.outcome == "unique" and result.route == "distances"
     assert align(acetamide, result.solutions[0], mirror=True).rmsd < 1e-8
     assert torch.equal(result.solutions[0].numbers, acetamide.numbers)
+
+
+def test_atoms_that_are_nearly_alike_are_not_left_exchanged(generator):
+    square = torch.tensor([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0], [0, 0, 1.5]])
+    square = square.double() + 1e-6 * torch.randn(5, 3, generator=generator).double()
+    known = Structure([6, 6, 6, 6, 8], square)
+    soap = Soap(["C", "O"], 5.0, 6, 2, 0.5)
+    fit = ScalarFit(soap, soap.of(known).flatten(), known.numbers)
+    weights = soap.weights(known.numbers)[None]
+    wrong = refine(fit.jacobian, fit.target, weights, square[[1, 0, 2, 3, 4]][None])
+    assert float(wrong.residual[0]) > SETTLED
+    right = exchanged(fit, known.numbers, wrong.positions[0], wrong.residual[0])
+    assert float((fit.values(weights[0], right) - fit.target).norm()) < SETTLED
 
 
 @pytest.mark.parametrize("noise", [1e-6, 1e-3])
