@@ -85,7 +85,7 @@ def free(options: argparse.Namespace, reference: list[Structure]) -> dict:
         "seconds_per_sample": seconds,
         "doubtful": len(made.doubtful) / options.n,
         "median_residual": float(made.residuals.median()),
-        "steps": sampler.steps,
+        "steps": sampler.maker.steps,
     }
     _show(rows)
     return rows

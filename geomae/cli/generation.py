@@ -126,7 +126,7 @@ def generate(
     )
     folder = GenerationFolder(
         output,
-        _settings(sampler, model, {"near": near, "fragment": fragment}, noise, inventories),
+        _settings(sampler, model, {"near": near, "fragment": fragment}),
     )
     folder.open()
     start = time.monotonic()
@@ -164,22 +164,17 @@ def _settings(
     sampler: "Sampler",
     model: str,
     files: dict[str, Path | None],
-    noise: float | None,
-    inventories: str | None,
 ) -> dict:
     """What decides about samples, in plain words and digests."""
     from geomae.autoencoder.zoo import weights_of
-    from geomae.generation.atoms.samples import AtomSamples
 
     names = [sampler.name] + (
         [] if sampler.flow is None else [model, f"{model}-atoms", f"{model}-flow"]
     )
-    if sampler.inventories is not None:
-        inventories = inventories or "learned"
+    inventories = sampler.maker.inventories
+    if inventories not in (None, "data"):
         released = inventories in ("learned", "new")
         names.append(f"{sampler.name}-inventories" if released else inventories)
-    elif isinstance(sampler.make, AtomSamples):
-        inventories = "data"
     weights = []
     for name in names:
         try:
@@ -195,11 +190,11 @@ def _settings(
         "symmetry": sampler.asked.symmetry,
         **{name: None if own is None else _digest(own) for name, own in files.items()},
         "inventories": inventories,
-        "tries": sampler.tries,
-        "noise": noise,
+        "tries": sampler.maker.tries,
+        "noise": sampler.options.noise,
         "seed": sampler.seed,
-        "steps": sampler.steps,
-        "revisions": list(sampler.revisions),
+        "steps": sampler.maker.steps,
+        "revisions": list(sampler.options.revisions),
         "reject_doubtful": sampler.reject_doubtful,
     }
 
@@ -235,11 +230,11 @@ def _figures(made: "Generated", sampler: "Sampler", known, posebusters: bool) ->
         "certified": float(made.certified.double().sum()) / n,
         "median_residual": float(finite.median()) if len(finite) else None,
     }
-    if sampler.group is not None:
+    if sampler.maker.group is not None:
         figures["symmetry_verified"] = sum(g is not None for g in made.groups) / n
         figures["symmetry_verified_of_returned"] = _share_with_group(made)
-    if sampler.counts is not None:
-        right = [s for s in made.kept if _is_multiple(_counts(s), sampler.counts, s.periodic)]
+    if sampler.maker.counts is not None:
+        right = [s for s in made.kept if _is_multiple(_counts(s), sampler.maker.counts, s.periodic)]
         figures["formula_right"] = len(right) / n
     return figures
 
@@ -306,7 +301,14 @@ def _pairs(made: "Generated", sampler: "Sampler") -> list:
             kind = "space group" if _makes_crystals(sampler) else "point group"
             metrics[kind] = made.groups[number]
         pairs.append(
-            Pair(f"sample {number}", sampler.around, structure, metrics, status, message=fault)
+            Pair(
+                f"sample {number}",
+                sampler.maker.around,
+                structure,
+                metrics,
+                status,
+                message=fault,
+            )
         )
     return pairs
 

@@ -9,38 +9,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geomae.autoencoder import Autoencoder, Latents
+from geomae.autoencoder import Latents
 from geomae.autoencoder.base import chunks
-from geomae.crystals.model import CrystalAutoencoder
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
-from geomae.generation.atoms.flow import AtomFlow
-from geomae.generation.atoms.fragment import Fragment
-from geomae.generation.atoms.integration import Steps
-from geomae.generation.atoms.samples import AtomSamples
-from geomae.generation.atoms.symmetric_samples import SymmetricAtomSamples
-from geomae.generation.conditioned import MoleculeFlow
-from geomae.generation.crystals.flow import CrystalFlow
-from geomae.generation.crystals.request import SpaceGroupType, check_crystals_asked
-from geomae.generation.crystals.samples import CrystalSamples
-from geomae.generation.inventories.draws import Learned
-from geomae.generation.latent_samples import SHARD, FlowSamples, NearSamples
+from geomae.generation.latent_samples import SHARD
+from geomae.generation.makers import Options, maker_of
 from geomae.generation.reading import Decoded
-from geomae.generation.request import (
-    Asked,
-    check_asked,
-    check_properties,
-    find_inventories,
-    find_models,
-)
-from geomae.symmetry import PointGroup
-from geomae.symmetry.detect import one_structure
-
-STEPS = 20
-"""Evaluations of the velocity of a flow on latents."""
-
-NOISE = 0.3
-"""Noise around a structure, in parts of the spread of the data's latents."""
+from geomae.generation.request import Asked, find_models
 
 
 @dataclass(frozen=True)
@@ -209,106 +185,12 @@ class Sampler:
         revisions: Sequence[float] = (),
         reject_doubtful: bool = False,
     ):
-        if not 0 <= seed < 2**63:
-            raise GeomaeError(f"the seed must be a number from 0 to 2^63 - 1, not {seed}")
-        if steps is not None and steps < 1:
-            raise GeomaeError(f"a flow takes 1 step or more, not {steps}")
         self.name, self.model, self.flow = find_models(model, near is not None)
-        self.asked, self.seed = asked, seed
-        self.revisions, self.reject_doubtful = tuple(revisions), reject_doubtful
-        self.counts: dict[str, int] | None
-        self.group: PointGroup | SpaceGroupType | None
-        self.make: AtomSamples | CrystalSamples | FlowSamples | NearSamples
-        self.around: Structure | None = None
-        self.steps = steps
-        self.inventories: Learned | None = None
-        self.tries: int | None = None
-        if tries is not None and tries < 1:
-            raise GeomaeError(f"one inventory or more must be tried, not {tries}")
-        if (inventories or tries) and (near is not None or not isinstance(self.flow, AtomFlow)):
-            raise GeomaeError("inventories, and how many are tried, are for a flow on atoms")
-        if isinstance(self.flow, CrystalFlow):
-            if fragment is not None or revisions or noise is not None:
-                raise GeomaeError("a fragment, revisions and noise are for models of molecules")
-            self.make = self._of_crystals(self.flow)
-            return
-        assert isinstance(self.model, Autoencoder), "find_models gives crystals a flow of theirs"
-        self.counts, group = check_asked(asked, self.model)
-        self.group = group
-        if near is None:
-            if noise is not None:
-                raise GeomaeError("noise goes with a structure to sample around (near)")
-            self.make = self._from_flow(self.model, group, fragment, inventories, tries)
-        elif fragment is not None:
-            raise GeomaeError(
-                "a fragment is for a flow on atoms, not for samples around a structure"
-            )
-        else:
-            self.flow = None
-            self.make = NearSamples(
-                near, self.name, self.model, asked, self.counts, group,
-                seed=seed, noise=NOISE if noise is None else noise,
-            )  # fmt: skip
-            self.around, self.group = self.make.structure, self.make.group
-
-    def _of_crystals(self, flow: CrystalFlow) -> CrystalSamples:
-        model = self.model
-        assert isinstance(model, CrystalAutoencoder), "training checks that the flow goes with one"
-        self.counts, self.group = check_crystals_asked(self.asked, flow, model)
-        self.steps = self.steps or Steps().count
-        how = {"seed": self.seed, "steps": Steps(self.steps, warp=1.0)}
-        return CrystalSamples(flow, model, self.asked, self.counts, self.group, **how)
-
-    def _from_flow(
-        self,
-        model: Autoencoder,
-        group: PointGroup | None,
-        fragment: Any,
-        inventories: str | None,
-        tries: int | None,
-    ) -> AtomSamples | FlowSamples:
-        flow = self.flow
-        assert isinstance(flow, MoleculeFlow), "find_models gives one where nothing is to be near"
-        check_properties(self.asked.properties, flow)
-        if isinstance(flow, AtomFlow):
-            if self.revisions:
-                raise GeomaeError(
-                    "revision is for flows on latents: what a flow on atoms makes is a structure, "
-                    "and its latent that structure's"
-                )
-            self.steps = self.steps or Steps().count
-            # few inventories of the model's fill orbits, and fewer of these are chemistry
-            usual = "data" if group is not None else None
-            self.inventories = find_inventories(inventories or usual, flow)
-            how: dict[str, Any] = {
-                "seed": self.seed,
-                "steps": Steps(self.steps),
-                "learned": self.inventories,
-            }
-            if group is None:
-                if fragment is not None:
-                    how["fragment"] = Fragment.of(one_structure(fragment), flow.elements)
-                made = AtomSamples(flow, model, self.asked, tries=tries, **how)
-                self.tries = made.tries
-                return made
-            if fragment is not None:
-                raise GeomaeError("a fragment and a symmetry can't be asked for together")
-            if tries is not None:
-                raise GeomaeError("with a symmetry orbits are tried, not inventories")
-            return SymmetricAtomSamples(flow, model, self.asked, group, **how)
-        if fragment is not None:
-            raise GeomaeError("a fragment is for a flow on atoms, and this is one on latents")
-        self.steps = self.steps or STEPS
-        return FlowSamples(
-            flow,
-            model,
-            self.asked,
-            self.counts,
-            group,
-            seed=self.seed,
-            steps=self.steps,
-            revisions=self.revisions,
+        self.asked, self.seed, self.reject_doubtful = asked, seed, reject_doubtful
+        self.options = Options(
+            fragment, inventories, tries, near, noise, seed, steps, tuple(revisions)
         )
+        self.maker = maker_of(self.name, self.model, self.flow, asked, self.options)
 
     def __call__(self, first: int, n: int) -> Generated:
         """Samples `first` to `first + n - 1`; `first` must begin a shard.
@@ -321,7 +203,7 @@ class Sampler:
             raise GeomaeError(f"a shard is {SHARD} samples from a multiple of {SHARD} on")
         if not n:
             return self.nothing()
-        found, latents = self.make(range(first, first + n))
+        found, latents = self.maker.make(range(first, first + n))
         found = [self._settled(own) for own in found]
         return Generated(
             tuple(own.structure for own in found),

@@ -38,15 +38,17 @@ def sampler(flow, model, inventories, monkeypatch, tmp_path):
 
 
 def drawn(sampler, n=32):
-    return sampler.make.inventories([sampler.make._drawing(number) for number in range(n)])
+    return sampler.maker.make.inventories(
+        [sampler.maker.make._drawing(number) for number in range(n)]
+    )
 
 
 def test_learned_is_the_default_where_there_is_a_model(sampler, flow, monkeypatch):
-    assert sampler().inventories is not None and sampler("learned").inventories is not None
-    assert sampler("data").inventories is None
-    assert sampler(symmetry="C2").inventories is None
+    assert sampler().maker.inventories == "learned"
+    assert sampler("data").maker.inventories == "data"
+    assert sampler(symmetry="C2").maker.inventories == "data"
     monkeypatch.setattr("geomae.generation.request.released_models", dict)
-    assert sampler().inventories is None
+    assert sampler().maker.inventories == "data"
 
 
 def test_a_sample_depends_on_the_seed_and_its_number_alone(sampler):
@@ -69,10 +71,10 @@ def test_formulas_and_sizes_are_kept(sampler, how):
 def test_new_ones_are_not_the_data(sampler, flow):
     known = set(map(tuple, flow.inventories().tolist()))
     own = sampler("new")
-    assert own.tries == 4 and not known & set(map(tuple, drawn(own).tolist()))
+    assert own.maker.tries == 4 and not known & set(map(tuple, drawn(own).tolist()))
     own = sampler("new", properties={"gap": 0.2})
-    assert isinstance(own.make.inventories, Listed)
-    assert not known & set(map(tuple, own.make.inventories.inventories.tolist()))
+    assert isinstance(own.maker.make.inventories, Listed)
+    assert not known & set(map(tuple, own.maker.make.inventories.inventories.tolist()))
 
 
 def test_odds_follow_the_properties(flow, model, inventories):
@@ -91,7 +93,7 @@ def test_odds_follow_the_properties(flow, model, inventories):
 def test_fragments_are_completed(sampler, name):
     structure = geomae.as_structures(molecule(name))[0]
     own = sampler(fragment=structure)
-    assert own.tries == 24
+    assert own.maker.tries == 24
     heavy = structure.numbers[structure.numbers > 1].tolist()
     for made in own(0, 2).kept:
         assert made.numbers[: len(heavy)].tolist() == heavy
