@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from reporting import Curve, draw_success, write_rows
+from reporting import Curve, draw_success, read_rows, write_rows
 
 from geomae.data import Structure, load_source
 from geomae.data.neighbours import neighbours
@@ -50,14 +50,16 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(1)
     pool = environments(options)
-    rows = []
+    rows = read_rows(options.json, Row)
+    known = {(row.kind, row.n_radial, row.lmax, tuple(row.bin)) for row in rows}
     for kind, n_radial, lmax in settings(options.quick):
         asked = options.setting in (None, f"{n_radial},{lmax}")
-        if options.kind in (None, kind) and asked:
-            for span, members in zip(BINS, pool, strict=True):
-                if members:
-                    rows.append(measure(kind, n_radial, lmax, span, members, options))
-            write_rows(options.json, rows)
+        if options.kind not in (None, kind) or not asked:
+            continue
+        for span, members in zip(BINS, pool, strict=True):
+            if members and (kind, n_radial, lmax, span) not in known:
+                rows.append(measure(kind, n_radial, lmax, span, members, options))
+                write_rows(options.json, rows)
     draw_success(options.plot, panels_of(rows), sizes="neighbours", legend="radial functions")
 
 
@@ -70,7 +72,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cutoff", type=float, default=5.0, help="in Å")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="two environments, few settings")
-    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--json", help="file for the figures; what it has is kept")
     parser.add_argument("--plot", help="file for the picture")
     options = parser.parse_args()
     options.n = 2 if options.quick else options.n

@@ -17,6 +17,13 @@ def write_rows(path: str | None, rows: Sequence[Any]) -> None:
         Path(path).write_text(json.dumps(listed, indent=1) + "\n")
 
 
+def read_rows(path: str | None, kind: type) -> list[Any]:
+    """Dataclasses that `write_rows` wrote; none where there is no file."""
+    if not path or not Path(path).exists():
+        return []
+    return [kind(**entry) for entry in json.loads(Path(path).read_text())]
+
+
 def draw_success(
     path: str | None,
     panels: Mapping[str, Mapping[str, Curve]],
