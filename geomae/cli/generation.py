@@ -176,7 +176,7 @@ def _settings(
         released = inventories in ("learned", "new")
         names.append(f"{sampler.name}-inventories" if released else inventories)
     weights = []
-    for name in names:
+    for name in dict.fromkeys(names):
         try:
             weights.append(_digest(weights_of(name)))
         except GeomaeError:

@@ -24,6 +24,12 @@ def config(**changes) -> AtomFlowConfig:
     )
 
 
+@pytest.fixture(autouse=True)
+def one_attempt(monkeypatch):
+    """What an untrained flow makes is never like a molecule, however often it is tried."""
+    monkeypatch.setattr("geomae.generation.atoms.symmetric_samples.ATTEMPTS", 1)
+
+
 @pytest.fixture(scope="session")
 def flow(molecules) -> AtomFlow:
     with torch.random.fork_rng(devices=[]):
