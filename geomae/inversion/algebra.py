@@ -23,9 +23,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomae.inversion.descriptors.density import RadialDensity
+from geomae.inversion.symmetric_starts import symmetric_directions
 
 SPAN = 1e-10
 """Relative singular value below which a direction of channel space is rounding."""
+
+CENTRAL = 1e-3
+"""Radius in Å below which an atom is at the centre."""
 
 WHOLE = 0.05
 """How far from a whole number a count of atoms may come out."""
@@ -192,7 +196,8 @@ def starts_of(
 ) -> tuple[Int[Tensor, " n"], Float[Tensor, "starts n 3"]]:
     """Species and positions: what the shells tell, and directions at random where they don't.
 
-    Atoms of one shell are given directions whose sum is the shell's, as nearly as may be.
+    Half of the starts have these on orbits of a symmetry that the shells may have. Atoms of one
+    shell are given directions whose sum is the shell's, as nearly as may be.
 
     Args:
         shells: from `shells_of`.
@@ -203,6 +208,11 @@ def starts_of(
     shape = (n_starts, len(owner), 3)
     noise = torch.randn(shape, generator=generator, dtype=torch.float64)
     directions = torch.nn.functional.normalize(noise, dim=2)
+    if shells.n_open:
+        # the sum of a shell at the centre has no direction
+        sums = shells.sums * (shells.radii > CENTRAL)[:, None]
+        half = directions[: n_starts // 2]
+        half[:] = symmetric_directions(shells.counts, sums, len(half), generator)
     alone = (shells.counts == 1)[owner]
     directions = torch.where(alone[:, None], shells.sums[owner], directions)
     share = 1 / shells.counts.to(torch.float64)

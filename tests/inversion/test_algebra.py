@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from geomae.data import Structure
-from geomae.inversion import PowerSpectrum, RadialDensity, align
+from geomae.inversion import PowerSpectrum, RadialDensity, align, invert, structure_spectra
 from geomae.inversion.algebra import factors, shells_of, softened_radii, starts_of
 from geomae.inversion.gram_fit import GramFit
 from geomae.inversion.refine import exact_jacobian, refine
+from geomae.inversion.symmetric_starts import symmetric_directions
 
 ELEMENTS = (1, 6, 8)
 
@@ -68,6 +69,35 @@ def test_two_atoms_at_one_radius_are_in_place_at_once(generator):
     known = torch.tensor(ELEMENTS)[owner]
     for start in starts:
         assert align(bent, Structure(known, start), mirror=True).rmsd < 1e-9
+
+
+@pytest.mark.parametrize("name", ["cuboctahedron", "pyramid", "flat"])
+def test_shells_start_on_orbits_that_keep_their_sums(name, generator):
+    edges = torch.tensor([[a, b, 0.0] for a in (1, -1) for b in (1, -1)])
+    shell = {
+        "cuboctahedron": torch.cat([edges.roll(k, 1) for k in range(3)]),
+        "pyramid": edges + torch.tensor([0.0, 0.0, 0.7]),
+        "flat": torch.tensor([[1.0, 0.2, 0.5], [1.0, 0.2, -0.5], [0.3, 1.0, 0.4], [0.3, 1, -0.4]]),
+    }[name].double()
+    shell = torch.nn.functional.normalize(shell, dim=1)
+    counts = torch.tensor([len(shell)]) if name != "flat" else torch.tensor([2, 2])
+    sums = torch.stack([part.sum(0) for part in shell.split(counts.tolist())])
+    for start in symmetric_directions(counts, sums, 12, generator):
+        assert torch.allclose(start.norm(dim=1), torch.ones(len(shell)).double())
+        total = torch.stack([part.sum(0) for part in start.split(counts.tolist())])
+        # what the symmetry leaves as it is spans the sums' own space, or less
+        assert torch.linalg.matrix_rank(torch.cat([sums, total]), tol=1e-6) <= len(
+            torch.nonzero(torch.linalg.svdvals(sums) > 1e-6)
+        )
+
+
+def test_a_cuboctahedron_of_neighbours_comes_back():
+    edges = torch.tensor([[a, b, 0.0] for a in (2, -2) for b in (2, -2)]).double()
+    known = Structure([29] * 12, torch.cat([edges.roll(k, 1) for k in range(3)]))
+    descriptor = structure_spectra(["Cu"], n_radial=16, cutoff=5.0, centre="origin")
+    result = invert(descriptor, descriptor.of(known), n_solutions=1, n_starts=64)
+    assert result.outcome == "unique"
+    assert align(known, result.solutions[0], mirror=True, centre="origin").rmsd < 1e-6
 
 
 @pytest.mark.parametrize("envelope", [False, True])

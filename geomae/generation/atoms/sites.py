@@ -148,7 +148,7 @@ class Sites:
             for kind in present:
                 hydrogens = int(kinds[kind, 1])
                 open_ = [s for s in sites if s.freedom and self._coats(s, hydrogens)]
-                drawn = _sum_of(int(inventory[kind]) - (kind == taker), open_, rng)
+                drawn = sum_of(int(inventory[kind]) - (kind == taker), open_, rng)
                 if drawn is None:
                     break
                 drawn = (central, *drawn) if kind == taker and central is not None else drawn
@@ -205,7 +205,7 @@ class Sites:
         return cosets.of[self.orbits.table[:, list(cosets.representatives)]]
 
 
-def _sum_of(total: int, sites: Sequence[Site], rng: np.random.Generator) -> tuple[Site, ...] | None:
+def sum_of(total: int, sites: Sequence[Site], rng: np.random.Generator) -> tuple[Site, ...] | None:
     """Orbits that make up a number of points, at random; None if there are none."""
     weights = [AXIS_WEIGHT if site.freedom == 1 else 1.0 for site in sites]
     ways = np.zeros(total + 1)
@@ -237,7 +237,7 @@ def _coat_of(
     for number in range(len(axes) + 1):
         for chosen in combinations(axes, number):
             rest = hydrogens - sum(site.size for site in chosen)
-            if rest >= 0 and (drawn := _sum_of(rest, others, rng)) is not None:
+            if rest >= 0 and (drawn := sum_of(rest, others, rng)) is not None:
                 options.append((*chosen, *drawn))
     return options[rng.integers(len(options))] if options else None
 
