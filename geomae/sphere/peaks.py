@@ -95,8 +95,9 @@ def find_peaks(
     higher there than its neighbours, or almost, climbs to the maximum by Newton's method, first on
     a polynomial that stands for the signal around the grid point, then on the signal itself. The
     result is equivariant under rotations and reflections as long as each maximum has such a grid
-    point: of 30,000 random signals about one has not the same number of peaks in two orientations.
-    Nothing is random, no signal sees another.
+    point: of 30,000 random signals about one has not the same number of peaks in two orientations,
+    a few more where all maxima of high degrees are asked for. Nothing is random, no signal sees
+    another.
 
     `directions` and `values` carry gradients to the coefficients, by the implicit function theorem
     and to first order. The direction of a degenerate peak carries none.
