@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geomae.equivariant.constants import Constant
 from geomae.equivariant.harmonics import spherical_harmonics
-from geomae.sphere.newton import CHUNK, ascent_step, move, tangent_frame
+from geomae.sphere.newton import CHUNK, ascent_step, eigenvalues, move, tangent_frame
 from geomae.sphere.sphere_grid import sphere_grid
 
 DEGREE = 4
@@ -18,6 +18,12 @@ TERMS = [(i, j) for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
 """Powers of the two coordinates in each term."""
 
 STEPS = 3
+LEVEL, SOFT = 0.1, 0.5
+"""A crest is level up to this slope and curvature, as fractions of the curvature across it."""
+
+SETTLED = 0.02
+"""Last step of a way that has arrived for certain."""
+
 NODES = 40
 
 
@@ -49,8 +55,9 @@ class Expansions:
             signal, vertex: sorted by vertex.
 
         Returns:
-            Directions, and heights that the signal has not far from there: infinite where the way
-            leads away from the vertex.
+            Directions, and heights that the signal has not far from there: minus infinity where
+            the way leads away from the vertex, infinity where it slows down on a crest so level
+            that the polynomial can't tell whether the signal has a maximum there.
         """
         places, heights = [], []
         for owner, here in zip(signal.split(CHUNK), vertex.split(CHUNK), strict=True):
@@ -89,7 +96,10 @@ def _climb(polynomial: Tensor, starts: Tensor, radius: float) -> tuple[Tensor, T
         s, t = s + one * shrink, t + two * shrink
     length = torch.hypot(s, t)
     height = _value(polynomial, s, t)
-    height = torch.where((length < 1) & (shrink == 1), height, torch.inf)
+    height = torch.where((length < 1) & (shrink == 1), height, -torch.inf)
+    low, high = eigenvalues(hessian)
+    level = (torch.hypot(*gradient) < LEVEL * low.abs()) & (high > -SOFT * low.abs())
+    height = torch.where(level & (torch.hypot(one, two) > SETTLED), torch.inf, height)
     shrink = radius * (1.2 / length.clamp(min=1.2))
     return move(starts, tangent_frame(starts), s * shrink, t * shrink).T, height
 

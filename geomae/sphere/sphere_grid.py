@@ -60,14 +60,19 @@ class SampledHarmonics:
 
     @torch.no_grad()
     def maxima(
-        self, coefficients: Float[Tensor, "n m"], fraction: float | None, margin: float
+        self,
+        coefficients: Float[Tensor, "n m"],
+        fraction: float | None,
+        margin: float,
+        slack: float,
     ) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
-        """Signal and vertex of every local maximum on the grid.
+        """Signal and vertex of every local maximum on the grid, or almost one.
 
         Args:
             coefficients: of signals of mean zero; zeros have no maximum.
             fraction: how high a maximum must be, as a fraction of the highest; None for all.
             margin: how much less is enough, as a fraction of the greatest absolute value.
+            slack: how much lower than its neighbours a maximum may be, as such a fraction.
         """
         n, rows = len(coefficients), len(self.table.values)
         # Matrix products and reductions are several times slower for odd numbers of signals.
@@ -77,7 +82,8 @@ class SampledHarmonics:
         for start in range(0, n, size):
             part = coefficients[start : start + size]
             part = torch.nn.functional.pad(part, (0, 0, 0, size - len(part)))
-            found += [(start + signal, v) for v, signal in work.maxima(part, fraction, margin)]
+            own = work.maxima(part, fraction, margin, slack)
+            found += [(start + signal, vertex) for vertex, signal in own]
         if not found:
             nothing = torch.zeros(0, dtype=torch.long, device=coefficients.device)
             return nothing, nothing
@@ -99,22 +105,24 @@ class _Workspace:
         self.higher = torch.empty_like(self.around, dtype=torch.bool)
 
     def maxima(
-        self, coefficients: Tensor, fraction: float | None, margin: float
+        self, coefficients: Tensor, fraction: float | None, margin: float, slack: float
     ) -> list[tuple[Tensor, Tensor]]:
         """Vertices and signals: those in the rhombi, then the poles."""
         values, pairs, around = self.values, self.pairs, self.around
         torch.mm(self.table, coefficients.T, out=values)
         lowest, highest = values.amin(0), values.amax(0)
-        limit = torch.full_like(highest, -torch.inf)
+        size = torch.maximum(highest, -lowest)
+        limit, below = torch.full_like(highest, -torch.inf), slack * size
         if fraction is not None:
-            limit = fraction * highest - margin * torch.maximum(highest, -lowest)
+            limit = fraction * highest - margin * size
         limit = torch.where(highest > 0, limit, torch.inf)
         torch.maximum(self.cells[:, :-1], self.cells[:, 1:], out=pairs)
         torch.maximum(pairs[:, :-1, 1:-1], pairs[:, 1:, 1:-1], out=around)
-        for part in (pairs[:, 1:, :-2], pairs[:, :-1, 2:], limit):
+        for part in (pairs[:, 1:, :-2], pairs[:, :-1, 2:]):
             torch.maximum(around, part, out=around)
+        torch.maximum(around.sub_(below), limit, out=around)
         torch.ge(self.cells[:, 1:-1, 1:-1], around, out=self.higher)
-        ring = torch.maximum(values[-10:].view(2, 5, self.n).amax(1), limit)
+        ring = torch.maximum(values[-10:].view(2, 5, self.n).amax(1) - below, limit)
         pole, signal = _where(values[-12:-10] >= ring)
         return [_where(self.higher), (pole + self.first_pole, signal)]
 

@@ -198,13 +198,11 @@ def test_blooms_turn_with_their_points(kind, wigner):
     like = {"generator": generator, "dtype": torch.float64}
     positions, features = torch.randn(6, 3, **like), torch.randn(6, 16, 4, **like)
     batch = torch.tensor([0, 0, 0, 0, 1, 1])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        bloom = {
-            "mean_shift": MeanShiftBloom(0.8),
-            "displacement": DisplacementBloom(4, 3, limit=1.0),
-            "peaks": PeakBloom(4, 3, learned_radius=True),
-        }[kind].double()
+    bloom = {
+        "mean_shift": MeanShiftBloom(0.8),
+        "displacement": DisplacementBloom(4, 3, limit=1.0),
+        "peaks": PeakBloom(4, 3, learned_radius=True),
+    }[kind].double()
     if kind == "peaks":
         torch.nn.init.normal_(bloom.stretch.weight, std=0.3, generator=generator)
     rotation, shift = improper(generator), torch.randn(3, **like)

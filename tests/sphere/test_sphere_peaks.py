@@ -134,6 +134,17 @@ def test_peaks_are_equivariant(improper, lmax):
     assert torch.allclose(before.curvatures, after.curvatures, rtol=1e-5)
 
 
+@pytest.mark.parametrize("threshold", [0.4, None])
+@pytest.mark.parametrize("lmax", [2, 3, 4, 8])
+def test_no_orientation_hides_a_peak(lmax, threshold):
+    """Shallow maxima, on the shoulders of higher ones, are a few in a thousand."""
+    signals, matrix = _random(1500, dim(lmax), seed=lmax), _orthogonal(lmax, improper=True)
+    before = find_peaks(signals, relative_threshold=threshold)
+    after = find_peaks(rotate(signals, matrix), relative_threshold=threshold)
+    assert torch.equal(before.counts, after.counts)
+    assert (before.directions @ matrix.T - after.directions).abs().max() < 1e-6
+
+
 def test_signals_do_not_see_each_other():
     signals = _random(40, dim(6))
     together = find_peaks(signals)
