@@ -35,6 +35,9 @@ TESTS = {"perov5": "perov5/test", "crystals": "mp20/test"}
 CUTOFFS = {"perov5": "perov5", "crystals": "mp20"}
 """Test split, and whose cutoffs of coverage, for each model."""
 
+REFERENCE = 1000
+"""Crystals of the test split, but for coverage."""
+
 GROUPS = ("Fm-3m", "Pm-3m", "P6_3/mmc", "R-3m", "I4/mmm", "Pnma", "C2/m", "P2_1/c", "P-1")
 
 
@@ -57,7 +60,7 @@ def free(options: argparse.Namespace) -> dict:
     )
     test = structures_of(TESTS[options.model])
     order = np.random.default_rng(0).permutation(len(test)).tolist()
-    reference = [test[i] for i in order[: options.reference]]
+    reference = [test[i] for i in order[: options.reference or REFERENCE]]
     train = training_crystals(options.model)
     order = np.random.default_rng(1).permutation(len(train)).tolist()
     shown = [train[i] for i in order[: options.n]]
@@ -87,11 +90,13 @@ def show(rows: dict[str, dict]) -> None:
 
 
 def with_coverage(options: argparse.Namespace) -> dict:
-    """Coverage of the whole test split by samples, and by as many crystals of the training data."""
+    """Coverage of the test split by samples, and by as many crystals of the training data."""
     made, _ = timed(
         Sampler(options.model, Asked(), seed=options.seed, steps=options.steps), options.n
     )
     test = structures_of(TESTS[options.model])
+    order = np.random.default_rng(0).permutation(len(test)).tolist()
+    test = [test[i] for i in order[: options.reference]]
     train = training_crystals(options.model)
     order = np.random.default_rng(1).permutation(len(train)).tolist()
     sides = {"samples": made.kept, "data": [train[i] for i in order[: options.n]]}
@@ -252,7 +257,9 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--model", choices=TESTS, default="crystals")
     parser.add_argument("-n", type=int, default=1000, help="samples")
-    parser.add_argument("--reference", type=int, default=1000, help="crystals of the test split")
+    parser.add_argument(
+        "--reference", type=int, help="crystals of the test split (1000; for coverage all)"
+    )
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--steps", type=int, help="evaluations of the flow")
     parser.add_argument("--coverage", action="store_true", help="COV-R and COV-P, by matminer")
