@@ -2,9 +2,10 @@
 
 Run `python benchmarks/crystal_generation.py --model perov5 -n 1000` for samples of a flow,
 unfiltered, against a test split; `--groups Fm-3m P6_3/mmc Pnma` for samples with a space group
-each; `--decode 50` decodes the latents of as many and compares. Coverage (`--coverage`) needs
-matminer. `--quick` takes few of everything. Times are those of the processor, one thread, encoding
-included.
+each; `--decode 50` decodes the latents of as many and compares. `--coverage` tells COV-R and COV-P
+against the whole test split, which needs matminer and minutes; `--relax 100` tells how far as many
+samples and test crystals move when CHGNet relaxes them. `--quick` takes few of everything. Times
+are those of the processor, one thread, encoding included.
 """
 
 import argparse
@@ -25,12 +26,17 @@ from geomae.generation.crystals.verify import TOLERANCE
 from geomae.generation.generate import SHARD, Generated, Sampler
 from geomae.generation.request import Asked
 from geomae.metrics import crystal_generation_metrics
+from geomae.metrics.coverage import coverage_of, cutoffs_of, fingerprints
 from geomae.metrics.crystals import reduced_formula
+from geomae.metrics.relaxation import chgnet, relax, relaxation_metrics
 from geomae.training.config import read_config
 
 TESTS = {"perov5": "perov5/test", "crystals": "mp20/test"}
 CUTOFFS = {"perov5": "perov5", "crystals": "mp20"}
 """Test split, and whose cutoffs of coverage, for each model."""
+
+REFERENCE = 1000
+"""Crystals of the test split, but for coverage."""
 
 GROUPS = ("Fm-3m", "Pm-3m", "P6_3/mmc", "R-3m", "I4/mmm", "Pnma", "C2/m", "P2_1/c", "P-1")
 
@@ -54,14 +60,13 @@ def free(options: argparse.Namespace) -> dict:
     )
     test = structures_of(TESTS[options.model])
     order = np.random.default_rng(0).permutation(len(test)).tolist()
-    reference = [test[i] for i in order[: options.reference]]
-    coverage = CUTOFFS[options.model] if options.coverage else None
+    reference = [test[i] for i in order[: options.reference or REFERENCE]]
     train = training_crystals(options.model)
     order = np.random.default_rng(1).permutation(len(train)).tolist()
     shown = [train[i] for i in order[: options.n]]
     rows = {
-        "samples": crystal_generation_metrics(made.structures, reference, coverage=coverage),
-        "data": crystal_generation_metrics(shown, reference, coverage=coverage),
+        "samples": crystal_generation_metrics(made.structures, reference),
+        "data": crystal_generation_metrics(shown, reference),
     }
     rows["samples"] |= novelty(made.structures, train)
     rows["samples"] |= {
@@ -71,10 +76,64 @@ def free(options: argparse.Namespace) -> dict:
     }
     if options.decode:
         rows["samples"] |= decoded(made, options)
-    for key, value in rows["samples"].items():
-        texts = ["-" if v is None else f"{v:.4g}" for v in (value, rows["data"].get(key))]
-        print(f"{key:28} {texts[0]:>12} {texts[1]:>12}")
+    show(rows)
     print(Counter(made.faults).most_common(5))
+    return rows
+
+
+def show(rows: dict[str, dict]) -> None:
+    """Figures of samples and of the data, side by side."""
+    print(f"{'':28} " + " ".join(f"{name:>12}" for name in rows))
+    for key in rows["samples"]:
+        values = [row.get(key) for row in rows.values()]
+        print(f"{key:28} " + " ".join(f"{'-' if v is None else f'{v:.4g}':>12}" for v in values))
+
+
+def with_coverage(options: argparse.Namespace) -> dict:
+    """Coverage of the test split by samples, and by as many crystals of the training data."""
+    made, _ = timed(
+        Sampler(options.model, Asked(), seed=options.seed, steps=options.steps), options.n
+    )
+    test = structures_of(TESTS[options.model])
+    order = np.random.default_rng(0).permutation(len(test)).tolist()
+    test = [test[i] for i in order[: options.reference]]
+    train = training_crystals(options.model)
+    order = np.random.default_rng(1).permutation(len(train)).tolist()
+    sides = {"samples": made.kept, "data": [train[i] for i in order[: options.n]]}
+    known, cutoffs = fingerprints(test, progress=True), cutoffs_of(CUTOFFS[options.model])
+    rows = {}
+    for name, side in sides.items():
+        n = options.n if name == "samples" else len(side)
+        own = fingerprints(side, progress=True)
+        rows[name] = {"n": n, "fingerprints": len(own), "reference": len(known)}
+        rows[name] |= coverage_of(own, known, n, cutoffs)
+    rows["test itself"] = coverage_of(known, known, len(test), cutoffs)
+    show(rows)
+    return rows
+
+
+def relaxed(options: argparse.Namespace) -> dict:
+    """How far samples, and as many test crystals, are from a minimum of CHGNet's energy."""
+    made, _ = timed(
+        Sampler(options.model, Asked(), seed=options.seed, steps=options.steps), options.relax
+    )
+    test = structures_of(TESTS[options.model])
+    order = np.random.default_rng(0).permutation(len(test)).tolist()
+    sides = {"samples": made.kept, "test": [test[i] for i in order[: options.relax]]}
+    calculator, rows = chgnet(), {}
+    for name, side in sides.items():
+        start = time.process_time()
+        found = relax(side, calculator, progress=True)
+        rows[name] = relaxation_metrics(found)
+        rows[name]["steps"] = float(np.median([r.steps for r in found]))
+        rows[name]["seconds"] = (time.process_time() - start) / len(side)
+        before, after = np.array([r.space_groups for r in found if r.structure is not None]).T
+        rows[name] |= {
+            "p1_before": float((before == 1).mean()),
+            "p1_after": float((after == 1).mean()),
+        }
+        print(name, Counter(r.fault for r in found if r.fault).most_common(5))
+    show(rows)
     return rows
 
 
@@ -198,10 +257,15 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--model", choices=TESTS, default="crystals")
     parser.add_argument("-n", type=int, default=1000, help="samples")
-    parser.add_argument("--reference", type=int, default=1000, help="crystals of the test split")
+    parser.add_argument(
+        "--reference", type=int, help="crystals of the test split (1000; for coverage all)"
+    )
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--steps", type=int, help="evaluations of the flow")
     parser.add_argument("--coverage", action="store_true", help="COV-R and COV-P, by matminer")
+    parser.add_argument(
+        "--relax", type=int, default=0, metavar="N", help="relax N samples and N test crystals"
+    )
     parser.add_argument("--decode", type=int, default=0, help="latents that are decoded")
     parser.add_argument("--groups", nargs="*", metavar="GROUP", help="a space group each")
     parser.add_argument("--each", type=int, default=32, help="samples of each group")
@@ -211,10 +275,15 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.n, options.reference, options.each = SHARD, 100, 4
+        options.relax = min(options.relax, 4)
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     if options.data:
         rows = data_of(options)
+    elif options.relax:
+        rows = relaxed(options)
+    elif options.coverage:
+        rows = with_coverage(options)
     elif options.groups is not None:
         options.groups = options.groups or GROUPS
         rows = with_groups(options)

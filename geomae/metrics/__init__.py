@@ -9,3 +9,5 @@ from geomae.metrics.generation import generation_metrics as generation_metrics
 from geomae.metrics.reconstruction import Comparison as Comparison
 from geomae.metrics.reconstruction import compare as compare
 from geomae.metrics.reconstruction import summarise as summarise
+from geomae.metrics.relaxation import relax as relax
+from geomae.metrics.relaxation import relaxation_metrics as relaxation_metrics

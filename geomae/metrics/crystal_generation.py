@@ -7,20 +7,17 @@ from math import gcd
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
 from geomae.data.validate import find_fault
 from geomae.errors import MissingExtraError
+from geomae.metrics.coverage import coverage_of, cutoffs_of, fingerprints
 from geomae.metrics.crystals import SYMPRECS, is_valid, reduced_formula
 from geomae.metrics.generation import Figure, gather
 
 AMU = 1.66053906660
 """Atomic mass constant in g/cm^3 Å^3."""
-
-CUTOFFS = {"mp20": (0.4, 10.0), "carbon24": (0.2, 4.0), "perov5": (0.2, 4.0)}
-"""Largest distances of fingerprints of structure and composition that cover, for each data set."""
 
 
 def crystal_generation_metrics(
@@ -41,22 +38,27 @@ def crystal_generation_metrics(
     | p1 (0.01), p1 (0.1) | no symmetry but translations at that tolerance in Å, of those valid |
     | density_distance | Wasserstein distance of densities, valid to reference, in g/cm^3 |
     | elements_distance | the same of the numbers of different elements |
-    | coverage_recall | reference crystals with a generated one near in structure and composition |
-    | coverage_precision | generated crystals, of n, with a reference one near |
+    | coverage_recall | reference crystals near, in structure and composition, to generated ones |
+    | coverage_precision | generated crystals, of n, near to reference ones |
+    | amsd_recall, amsd_precision | mean distances in structure to the nearest of the others |
+    | amcd_recall, amcd_precision | the same in composition |
 
     Args:
         structures: generated; what `as_structures` takes, None for what could not be decoded.
         reference: crystals of the data.
         coverage: ask for coverage as well, with the cutoffs of a data set ('mp20', 'carbon24',
-            'perov5') or others (structure, composition): fingerprints of CrystalNN and Magpie, the
-            latter standardised over the reference. Needs matminer, and a reference.
+            'perov5') or others (structure, composition): fingerprints of CrystalNN and of Magpie,
+            the latter standardised by CDVAE's constants, of all that was generated, valid or not.
+            Needs matminer, and a reference. Papers take 10,000 crystals and the whole test split.
         symprecs: tolerances in Å of the space groups.
 
     Raises:
         MissingExtraError: pymatgen, moyopy, or matminer for coverage, is not installed.
+        GeomaeError: coverage of a data set that has no cutoffs.
     """
     from geomae.crystals.symmetry import space_group
 
+    cutoffs = None if coverage is None else cutoffs_of(coverage)
     given = gather(structures)
     n = len(given)
     sound = [s for s in given if s is not None and s.periodic and find_fault(s) is None]
@@ -77,9 +79,8 @@ def crystal_generation_metrics(
         return figures
     known = [s for s in gather(reference) if s is not None]
     figures |= _distances(valid, known)
-    if coverage is not None:
-        cutoffs = CUTOFFS[coverage] if isinstance(coverage, str) else coverage
-        figures |= _coverage(valid, known, n, cutoffs)
+    if cutoffs is not None:
+        figures |= coverage_of(fingerprints(sound), fingerprints(known), n, cutoffs)
     return figures
 
 
@@ -148,57 +149,6 @@ def _distances(valid: Sequence[Structure], known: Sequence[Structure]) -> dict[s
         "density_distance": float(wasserstein_distance(*densities)),
         "elements_distance": float(wasserstein_distance(kinds(valid), kinds(known))),
     }
-
-
-def _coverage(
-    valid: Sequence[Structure],
-    known: Sequence[Structure],
-    n: int,
-    cutoffs: tuple[float, float],
-) -> dict[str, Figure]:
-    from scipy.spatial.distance import cdist
-
-    if not valid or not known:
-        return {"coverage_recall": None, "coverage_precision": None}
-    shapes, formulas = zip(*(fingerprints(side) for side in (valid, known)), strict=True)
-    mean, spread = formulas[1].mean(0), formulas[1].std(0)
-    formulas = [(side - mean) / np.where(spread > 0, spread, 1.0) for side in formulas]
-    near = [
-        cdist(a, b) <= cutoff for (a, b), cutoff in zip((shapes, formulas), cutoffs, strict=True)
-    ]
-    # nearest in structure and nearest in composition need not be the same crystal
-    recall = near[0].any(0) & near[1].any(0)
-    precision = near[0].any(1) & near[1].any(1)
-    return {
-        "coverage_recall": float(recall.mean()),
-        "coverage_precision": _share(int(precision.sum()), n),
-    }
-
-
-def fingerprints(
-    structures: Sequence[Structure],
-) -> tuple[Float[np.ndarray, "n a"], Float[np.ndarray, "n b"]]:
-    """Fingerprints of structure (CrystalNN, mean over sites) and of composition (Magpie).
-
-    Raises:
-        MissingExtraError: matminer is not installed.
-    """
-    try:
-        from matminer.featurizers.composition.composite import ElementProperty
-        from matminer.featurizers.site.fingerprint import CrystalNNFingerprint
-    except ImportError as error:
-        raise MissingExtraError("matminer", "coverage") from error
-    from geomae.data.convert import to_pymatgen
-
-    site = CrystalNNFingerprint.from_preset("ops")
-    formula = ElementProperty.from_preset("magpie")
-    shapes, formulas = [], []
-    for structure in structures:
-        bare = Structure(structure.numbers, structure.positions, cell=structure.cell[0])
-        crystal = to_pymatgen(bare)
-        shapes.append(np.mean([site.featurize(crystal, i) for i in range(len(crystal))], axis=0))
-        formulas.append(formula.featurize(crystal.composition))
-    return np.array(shapes), np.array(formulas, dtype=float)
 
 
 def _share(part: int, whole: int) -> float:
