@@ -53,17 +53,24 @@ def structures_of(source: str) -> list[Structure]:
     return load_source(name, split=split)
 
 
+def drawn(structures: list[Structure], n: int | None, seed: int) -> list[Structure]:
+    """Some structures at random, all of them if n is None."""
+    order = np.random.default_rng(seed).permutation(len(structures)).tolist()
+    return [structures[i] for i in order[:n]]
+
+
+def free_sampler(options: argparse.Namespace) -> Sampler:
+    """Of whatever the flow makes."""
+    return Sampler(options.model, Asked(), seed=options.seed, steps=options.steps)
+
+
 def free(options: argparse.Namespace) -> dict:
     """Samples of the flow, nothing asked for and nothing left out."""
-    made, seconds = timed(
-        Sampler(options.model, Asked(), seed=options.seed, steps=options.steps), options.n
-    )
+    made, seconds = timed(free_sampler(options), options.n)
     test = structures_of(TESTS[options.model])
-    order = np.random.default_rng(0).permutation(len(test)).tolist()
-    reference = [test[i] for i in order[: options.reference or REFERENCE]]
+    reference = drawn(test, options.reference or REFERENCE, seed=0)
     train = training_crystals(options.model)
-    order = np.random.default_rng(1).permutation(len(train)).tolist()
-    shown = [train[i] for i in order[: options.n]]
+    shown = drawn(train, options.n, seed=1)
     rows = {
         "samples": crystal_generation_metrics(made.structures, reference),
         "data": crystal_generation_metrics(shown, reference),
@@ -91,15 +98,10 @@ def show(rows: dict[str, dict]) -> None:
 
 def with_coverage(options: argparse.Namespace) -> dict:
     """Coverage of the test split by samples, and by as many crystals of the training data."""
-    made, _ = timed(
-        Sampler(options.model, Asked(), seed=options.seed, steps=options.steps), options.n
-    )
-    test = structures_of(TESTS[options.model])
-    order = np.random.default_rng(0).permutation(len(test)).tolist()
-    test = [test[i] for i in order[: options.reference]]
-    train = training_crystals(options.model)
-    order = np.random.default_rng(1).permutation(len(train)).tolist()
-    sides = {"samples": made.kept, "data": [train[i] for i in order[: options.n]]}
+    made, _ = timed(free_sampler(options), options.n)
+    test = drawn(structures_of(TESTS[options.model]), options.reference, seed=0)
+    shown = drawn(training_crystals(options.model), options.n, seed=1)
+    sides = {"samples": made.kept, "data": shown}
     known, cutoffs = fingerprints(test, progress=True), cutoffs_of(CUTOFFS[options.model])
     rows = {}
     for name, side in sides.items():
@@ -114,12 +116,9 @@ def with_coverage(options: argparse.Namespace) -> dict:
 
 def relaxed(options: argparse.Namespace) -> dict:
     """How far samples, and as many test crystals, are from a minimum of CHGNet's energy."""
-    made, _ = timed(
-        Sampler(options.model, Asked(), seed=options.seed, steps=options.steps), options.relax
-    )
-    test = structures_of(TESTS[options.model])
-    order = np.random.default_rng(0).permutation(len(test)).tolist()
-    sides = {"samples": made.kept, "test": [test[i] for i in order[: options.relax]]}
+    made, _ = timed(free_sampler(options), options.relax)
+    test = drawn(structures_of(TESTS[options.model]), options.relax, seed=0)
+    sides = {"samples": made.kept, "test": test}
     calculator, rows = chgnet(), {}
     for name, side in sides.items():
         start = time.process_time()

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomae.equivariant import spherical_harmonics
-from geomae.equivariant.harmonics import derivative_matrices
+from geomae.equivariant.harmonics import derivative_matrices, soften
 from geomae.inversion.descriptors.density import RadialDensity
 
 
@@ -70,15 +70,14 @@ class GramFit:
         centred = positions
         if self.density.centre == "centroid":
             centred = positions - positions.mean(1, keepdim=True)
-        softened = self.density.soften(centred.norm(dim=2))[..., None]
-        direction = centred / softened
+        direction, softened = soften(centred, self.density.softening)
         harmonics = spherical_harmonics(self.density.lmax, direction, normalize=False)
         turning = (torch.eye(3).to(centred) - direction[..., :, None] * direction[..., None, :]) / (
-            softened[..., None]
+            softened[..., None, None]
         )
         by_direction = torch.einsum("imp,knp->knmi", self.derivatives, harmonics)
         d_harmonics = by_direction @ turning
-        radial, slopes = self.density.radial_slopes(softened[..., 0])
+        radial, slopes = self.density.radial_slopes(softened)
         d_radial = slopes[..., None] * direction[..., None, :]
         mixing = torch.einsum("kns,srq->knrq", weights, self.span)
         return (

@@ -66,8 +66,8 @@ def skeletons(
             misfits = torch.cat([misfits, ended.residual[~close]])
             order = torch.argsort(misfits)[:PARENTS]
             parents, misfits = parents[order], misfits[order]
-            found = found or bool(close.any())
             if bool(close.any()):
+                found = True
                 break
             starts = mutated(parents, MUTANTS, generator)
     if not found:

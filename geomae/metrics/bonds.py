@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geomae.data.elements import NUMBERS, SYMBOLS
@@ -46,6 +48,17 @@ def _thresholds() -> Float[Tensor, "3 119 119"]:
 THRESHOLDS = _thresholds()
 
 
+def _valences() -> Int[Tensor, "119"]:
+    table = torch.zeros(len(SYMBOLS), dtype=torch.long)
+    for symbol, valence in VALENCE.items():
+        table[NUMBERS[symbol]] = valence
+    return table
+
+
+VALENCES = _valences()
+"""Valence by atomic number."""
+
+
 def bond_orders(numbers: Int[Tensor, " n"], positions: Float[Tensor, "n 3"]) -> Int[Tensor, "n n"]:
     """Bond order of every pair of atoms: 0 to 3, symmetric.
 
@@ -68,6 +81,17 @@ def bond_orders(numbers: Int[Tensor, " n"], positions: Float[Tensor, "n 3"]) -> 
     close = distances < THRESHOLDS[:, numbers[:, None], numbers[None, :]]
     orders = torch.cumprod(close.long(), 0).sum(0)
     return orders.fill_diagonal_(0)
+
+
+def soundness(numbers: Int[Tensor, " n"], orders: Int[Tensor, "n n"]) -> tuple[bool, int]:
+    """Whether atoms are in one piece, and how many have a whole valence.
+
+    Args:
+        numbers: atomic numbers.
+        orders: from `bond_orders`.
+    """
+    pieces, _ = connected_components(csr_matrix(orders.numpy()), directed=False)
+    return pieces == 1, int((orders.sum(1) == VALENCES[numbers]).sum())
 
 
 def molecule_of(numbers: Int[Tensor, " n"], orders: Int[Tensor, "n n"]) -> "Mol":

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geomae.data.collect import as_structures
@@ -19,7 +16,7 @@ from geomae.data.elements import NUMBERS
 from geomae.data.structure import Structure
 from geomae.data.validate import find_fault
 from geomae.errors import StructureError
-from geomae.metrics.bonds import VALENCE, bond_orders, molecule_of, rdkit_quiet
+from geomae.metrics.bonds import VALENCE, bond_orders, molecule_of, rdkit_quiet, soundness
 from geomae.metrics.distributions import Shape, shape_distances, shape_of
 
 Figure = int | float | None
@@ -136,29 +133,17 @@ def judge(structure: Structure | None) -> Molecule:
         return Molecule(len(numbers), 0, None, False, None)
     positions = structure.positions.detach().cpu().double()
     orders = bond_orders(numbers, positions)
-    stable = int((orders.sum(1) == VALENCES[numbers]).sum())
-    pieces, _ = connected_components(csr_matrix(orders.numpy()), directed=False)
+    connected, stable = soundness(numbers, orders)
     return Molecule(
         len(numbers),
         stable,
         _largest(numbers, orders),
-        pieces == 1,
+        connected,
         shape_of(numbers.numpy(), positions.numpy(), orders.numpy()),
     )
 
 
 KNOWN = {NUMBERS[symbol] for symbol in VALENCE}
-
-
-def _valences() -> Tensor:
-    table = torch.zeros(119, dtype=torch.long)
-    for symbol, valence in VALENCE.items():
-        table[NUMBERS[symbol]] = valence
-    return table
-
-
-VALENCES = _valences()
-"""Valence by atomic number."""
 
 
 def largest_smiles(structure: Structure) -> str | None:

@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from geomae.autoencoder import Autoencoder, Latents
-from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.generation.atoms.candidates import Candidates, Inventories, Test
@@ -21,7 +20,7 @@ from geomae.generation.latent_samples import SHARD
 from geomae.generation.orbits import OrbitSizes
 from geomae.generation.reading import Decoded, structure_or_fault
 from geomae.generation.request import Asked
-from geomae.metrics.bonds import VALENCE, bond_orders
+from geomae.metrics.bonds import VALENCES, bond_orders
 
 PILOT = Steps(12, light=1.0)
 """Few steps, which tell what all of them would make."""
@@ -172,8 +171,7 @@ class AtomSamples:
         keys = torch.from_numpy(self.kinds[kind])
         orders = bond_orders(keys[:, 0], skeleton)
         neighbours = (orders > 0).sum(1) == keys[:, 2]
-        valence = torch.tensor([VALENCE[SYMBOLS[z]] for z in keys[:, 0].tolist()])
-        full = orders.sum(1) + keys[:, 1] == valence
+        full = orders.sum(1) + keys[:, 1] == VALENCES[keys[:, 0]]
         return float((neighbours.double() + 0.25 * full.double()).mean())
 
     def _atoms(

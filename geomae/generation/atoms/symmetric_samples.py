@@ -6,11 +6,9 @@ from copy import deepcopy
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geomae.autoencoder import Autoencoder
-from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
 from geomae.generation.atoms.candidates import Test
 from geomae.generation.atoms.flow import AtomFlow
@@ -22,7 +20,7 @@ from geomae.generation.inventories.draws import Learned
 from geomae.generation.orbits import OrbitSizes, orbit_sizes
 from geomae.generation.reading import Decoded, checked
 from geomae.generation.request import Asked
-from geomae.metrics.bonds import VALENCE, bond_orders
+from geomae.metrics.bonds import bond_orders, soundness
 from geomae.symmetry import PointGroup
 
 INVENTORIES = 8
@@ -96,14 +94,13 @@ class SymmetricAtomSamples(AtomSamples):
 
     def _structure(self, number: int) -> Structure:
         """A structure on orbits: of several the one that is most like a molecule."""
-        rng, best = self._drawing(number), None
+        rng, made, scores = self._drawing(number), [], []
         for attempt in range(ATTEMPTS):
-            made = self._attempt(number, attempt, rng)
-            best = made if best is None or _sound(made) > _sound(best) else best
-            if _sound(best) == (True, 1.0):
+            made.append(self._attempt(number, attempt, rng))
+            scores.append(_sound(made[-1]))
+            if scores[-1] == (True, 1.0):
                 break
-        assert best is not None
-        return best
+        return made[scores.index(max(scores))]
 
     def _attempt(self, number: int, attempt: int, rng: np.random.Generator) -> Structure:
         """A structure of the one of many seatings whose skeleton comes out best."""
@@ -174,9 +171,8 @@ class SymmetricAtomSamples(AtomSamples):
 def _sound(structure: Structure) -> tuple[bool, float]:
     """Whether a structure is in one piece, and the share of atoms with a whole valence."""
     orders = bond_orders(structure.numbers, structure.positions)
-    valence = torch.tensor([VALENCE[SYMBOLS[z]] for z in structure.numbers.tolist()])
-    whole = connected_components(orders.numpy() > 0, directed=False)[0] == 1
-    return whole, float((orders.sum(1) == valence).double().mean())
+    connected, whole = soundness(structure.numbers, orders)
+    return connected, whole / structure.n_atoms
 
 
 def _hydrogens_fit(structure: Structure, coat: Coat) -> float:
