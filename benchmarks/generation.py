@@ -64,6 +64,7 @@ def free(options: argparse.Namespace, reference: list[Structure]) -> dict:
         asked,
         inventories=options.inventories,
         tries=options.tries,
+        temperature=options.temperature,
         seed=options.seed,
         steps=options.steps,
         revisions=TIMES if options.revise else (),
@@ -190,7 +191,8 @@ def conditional(options: argparse.Namespace) -> dict:
     known = load_source("qm9", split="valid", n=options.known)
     test = load_source("qm9", split="test", n=max(200, options.known // 10))
     values = described(known)
-    how = {name: getattr(options, name) for name in ("inventories", "tries", "seed", "steps")}
+    names = ("inventories", "tries", "temperature", "seed", "steps")
+    how = {name: getattr(options, name) for name in names}
     free = Sampler(options.model, Asked(), **how)
     unasked = described(timed(free, options.each)[0].kept)
     rows = {}
@@ -276,6 +278,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--formula", help="that the flow is told")
     parser.add_argument("--inventories", help="as geomae generate --inventories")
     parser.add_argument("--tries", type=int, help="as geomae generate --tries")
+    parser.add_argument("--temperature", type=float, help="as geomae generate --temperature")
     parser.add_argument("--steps", type=int, help="evaluations of the flow")
     parser.add_argument("--revise", action="store_true", help="as geomae generate --revise")
     parser.add_argument("--seed", type=int, default=0)

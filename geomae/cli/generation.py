@@ -54,6 +54,12 @@ def generate(
             "taken; 24 with a fragment, 4 where all are new, or else 1.",
         ),
     ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            help="Of learned sets of atoms: below 1 usual ones are preferred; 0.9 by default."
+        ),
+    ] = None,
     near: Annotated[
         Path | None, typer.Option(help="File with a structure to sample around, without a flow.")
     ] = None,
@@ -117,6 +123,7 @@ def generate(
         fragment=fragment,
         inventories=inventories,
         tries=tries,
+        temperature=temperature,
         near=near,
         noise=noise,
         seed=seed,
@@ -191,6 +198,7 @@ def _settings(
         **{name: None if own is None else _digest(own) for name, own in files.items()},
         "inventories": inventories,
         "tries": sampler.maker.tries,
+        "temperature": sampler.maker.temperature,
         "noise": sampler.options.noise,
         "seed": sampler.seed,
         "steps": sampler.maker.steps,

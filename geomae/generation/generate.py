@@ -86,6 +86,7 @@ def generate(
     fragment: Any = None,
     inventories: str | None = None,
     tries: int | None = None,
+    temperature: float | None = None,
     near: Any = None,
     noise: float | None = None,
     seed: int = 0,
@@ -123,6 +124,8 @@ def generate(
             its skeleton keeps best, by neighbours and valences, is taken. If None 24 with a
             fragment, 4 where all inventories are new, and 1 otherwise; samples with a symmetry are
             chosen by their orbits anyway.
+        temperature: of learned inventories: below 1 usual ones are preferred, which are stable
+            more often and differ less, above 1 unusual ones; 0.9 if None.
         near: sample around this structure (anything that `as_structures` takes) instead of from a
             flow: its latent, and noise. A symmetry must be one that it has.
         noise: that noise, in parts of the spread that the data's latents have at each degree; 0.3
@@ -148,6 +151,7 @@ def generate(
         fragment=fragment,
         inventories=inventories,
         tries=tries,
+        temperature=temperature,
         near=near,
         noise=noise,
         seed=seed,
@@ -166,8 +170,8 @@ class Sampler:
     Args:
         model: name or path.
         asked: what samples are to be.
-        fragment, inventories, tries, near, noise, seed, steps, revisions, reject_doubtful: see
-            `generate`.
+        fragment, inventories, tries, temperature, near, noise, seed, steps, revisions,
+            reject_doubtful: see `generate`.
     """
 
     def __init__(
@@ -178,6 +182,7 @@ class Sampler:
         fragment: Any = None,
         inventories: str | None = None,
         tries: int | None = None,
+        temperature: float | None = None,
         near: Any = None,
         noise: float | None = None,
         seed: int = 0,
@@ -188,7 +193,7 @@ class Sampler:
         self.name, self.model, self.flow = find_models(model, near is not None)
         self.asked, self.seed, self.reject_doubtful = asked, seed, reject_doubtful
         self.options = Options(
-            fragment, inventories, tries, near, noise, seed, steps, tuple(revisions)
+            fragment, inventories, tries, temperature, near, noise, seed, steps, tuple(revisions)
         )
         self.maker = maker_of(self.name, self.model, self.flow, asked, self.options)
 

@@ -22,6 +22,9 @@ from geomae.generation.request import Asked, check_asked, check_properties, find
 from geomae.symmetry import PointGroup
 from geomae.symmetry.detect import one_structure
 
+TEMPERATURE = 0.9
+"""Of the model of inventories."""
+
 STEPS = 20
 """Evaluations of the velocity of a flow on latents."""
 
@@ -36,6 +39,7 @@ class Options:
     fragment: Any = None
     inventories: str | None = None
     tries: int | None = None
+    temperature: float | None = None
     near: Any = None
     noise: float | None = None
     seed: int = 0
@@ -54,6 +58,7 @@ class Maker:
         steps: evaluations of the flow.
         inventories: what a flow on atoms draws them from: 'data', 'learned', 'new' or a model.
         tries: inventories of each sample that are tried.
+        temperature: of the model that inventories are drawn from.
         around: the structure around which samples are.
     """
 
@@ -63,6 +68,7 @@ class Maker:
     steps: int | None = None
     inventories: str | None = None
     tries: int | None = None
+    temperature: float | None = None
     around: Structure | None = None
 
 
@@ -114,9 +120,14 @@ def _check(flow: MoleculeFlow | CrystalFlow | None, options: Options) -> None:
         raise GeomaeError(f"a flow takes 1 step or more, not {options.steps}")
     if options.tries is not None and options.tries < 1:
         raise GeomaeError(f"one inventory or more must be tried, not {options.tries}")
+    temperature = options.temperature
+    if temperature is not None and not 0 < temperature < float("inf"):
+        raise GeomaeError(f"the temperature must be a positive number, not {temperature}")
     of_atoms = options.near is None and isinstance(flow, AtomFlow)
-    if (options.inventories or options.tries) and not of_atoms:
-        raise GeomaeError("inventories, and how many are tried, are for a flow on atoms")
+    if (options.inventories or options.tries or temperature) and not of_atoms:
+        raise GeomaeError(
+            "inventories, how many are tried and their temperature are for a flow on atoms"
+        )
     if isinstance(flow, CrystalFlow):
         if options.fragment is not None or options.revisions or options.noise is not None:
             raise GeomaeError("a fragment, revisions and noise are for models of molecules")
@@ -152,18 +163,22 @@ def _of_atoms(
 ) -> Maker:
     # few inventories of the model's fill orbits, and fewer of these are chemistry
     chosen = options.inventories or (None if group is None else "data")
-    learned = find_inventories(chosen, flow)
+    temperature = TEMPERATURE if options.temperature is None else options.temperature
+    learned = find_inventories(chosen, flow, temperature)
+    if learned is None and options.temperature is not None:
+        raise GeomaeError("a temperature is for learned inventories, not for those of the data")
     source = "data" if learned is None else chosen or "learned"
+    drawn = {"inventories": source, "temperature": None if learned is None else temperature}
     steps = options.steps or Steps().count
     how: dict[str, Any] = {"seed": options.seed, "steps": Steps(steps), "learned": learned}
     if group is None:
         if options.fragment is not None:
             how["fragment"] = Fragment.of(one_structure(options.fragment), flow.elements)
         made = AtomSamples(flow, model, asked, tries=options.tries, **how)
-        return Maker(made, counts, None, steps, source, made.tries)
+        return Maker(made, counts, None, steps, tries=made.tries, **drawn)
     if options.fragment is not None:
         raise GeomaeError("a fragment and a symmetry can't be asked for together")
     if options.tries is not None:
         raise GeomaeError("with a symmetry orbits are tried, not inventories")
     symmetric = SymmetricAtomSamples(flow, model, asked, group, **how)
-    return Maker(symmetric, counts, group, steps, source)
+    return Maker(symmetric, counts, group, steps, **drawn)

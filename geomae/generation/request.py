@@ -187,7 +187,9 @@ def find_models(
     return name, model, flow
 
 
-def find_inventories(name: str | None, flow: "AtomFlow") -> "Learned | None":
+def find_inventories(
+    name: str | None, flow: "AtomFlow", temperature: float = 1.0
+) -> "Learned | None":
     """The model that inventories for a flow on atoms are drawn from; None for the data's own.
 
     Args:
@@ -195,6 +197,7 @@ def find_inventories(name: str | None, flow: "AtomFlow") -> "Learned | None":
             for what it makes and the data lacks; or name or path of a model. If None, the released
             one where it fits the flow, and else the data's.
         flow: that places them.
+        temperature: of the model; see `Learned`.
 
     Raises:
         GeomaeError: there is no such model, or it was made for other kinds of atoms or fewer
@@ -210,7 +213,7 @@ def find_inventories(name: str | None, flow: "AtomFlow") -> "Learned | None":
     same = model.config.elements == flow.elements and torch.equal(model.kinds, flow.kinds())
     if same and set(flow.properties) <= set(model.config.properties):
         known = flow.inventories().tolist() if name == "new" else []
-        return Learned(model, frozenset(map(tuple, known)))
+        return Learned(model, frozenset(map(tuple, known)), temperature)
     if name is None:
         return None
     raise GeomaeError(

@@ -11,7 +11,7 @@ from torch import Tensor
 from geomae.data.elements import NUMBERS, SYMBOLS
 from geomae.generation.atoms.flow import AtomFlow
 from geomae.generation.conditions import log_density, property_likelihood
-from geomae.generation.inventories.draws import InventoryDraws, Learned
+from geomae.generation.inventories.draws import InventoryDraws, Learned, even_marks
 from geomae.generation.orbits import OrbitSizes
 from geomae.generation.proposals import propose
 from geomae.generation.request import Asked, parse_formula
@@ -32,8 +32,10 @@ Test = Callable[[Int[np.ndarray, "rows kinds"]], Bool[np.ndarray, " rows"]]
 """Which inventories can be placed as samples have to be."""
 
 
-Inventories = Callable[[Sequence[np.random.Generator]], Int[np.ndarray, "n kinds"]]
-"""Draws an inventory with each source of randomness."""
+Inventories = Callable[
+    [Float[np.ndarray, " n"], Sequence[np.random.Generator]], Int[np.ndarray, "n kinds"]
+]
+"""The inventories at marks from 0 to 1, or where sources of randomness say if those can't be."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,11 @@ class Listed:
     inventories: Int[np.ndarray, "rows kinds"]
     shares: Float[np.ndarray, " rows"]
 
-    def __call__(self, rngs: Sequence[np.random.Generator]) -> Int[np.ndarray, "n kinds"]:
-        return self.inventories[[rng.choice(len(self.shares), p=self.shares) for rng in rngs]]
+    def __call__(
+        self, marks: Float[np.ndarray, " n"], rngs: Sequence[np.random.Generator]
+    ) -> Int[np.ndarray, "n kinds"]:
+        ends = self.shares.cumsum()
+        return self.inventories[np.searchsorted(ends[:-1], marks * ends[-1], side="right")]
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,10 @@ class Candidates:
         """Those that are known, or else proposed; None if there are none."""
         if self.test is None and not self.asked.properties:
             draws = self._draws()
-            if draws is not None and draws(self._sources(TRIED), 1)[1].mean() >= ACCEPTED:
+            if (
+                draws is not None
+                and draws(even_marks(self.seed, range(TRIED)))[1].mean() >= ACCEPTED
+            ):
                 return draws.sure
         for source in (self._known, self._proposed):
             inventories, odds = source()
@@ -99,9 +107,6 @@ class Candidates:
         draws = InventoryDraws(self.learned, self._formula(), self.asked.n_atoms)
         return draws if draws.possible else None
 
-    def _sources(self, n: int) -> list[np.random.Generator]:
-        return [np.random.default_rng([self.seed, 3, i]) for i in range(n)]
-
     def _known(self) -> tuple[Int[np.ndarray, "rows kinds"], Float[np.ndarray, " rows"]]:
         """Those of the data, and many of a model's, and their odds."""
         known, formula = self.flow.inventories(), self._formula()
@@ -118,7 +123,7 @@ class Candidates:
             return known[fits].numpy(), odds[fits].numpy()
         own, draws = known[fits].numpy(), self._draws()
         if draws is not None:
-            drawn, could_be = draws(self._sources(POOL), 1)
+            drawn, could_be = draws(even_marks(self.seed, range(POOL)))
             own = np.unique(np.concatenate([own, drawn[could_be]]), axis=0)
         own = own[self._fits(own)]
         return own, self._odds(own)
@@ -159,7 +164,7 @@ class Candidates:
         if not len(inventories):
             return np.zeros(0)
         model, rows = self.learned.model, torch.from_numpy(inventories)
-        logarithm = model.log_likelihood(model.counts(rows)).double()
+        logarithm = model.log_likelihood(model.counts(rows)).double() / self.learned.temperature
         names, values = model.config.properties, self.asked.properties
         means, spreads = model.property_moments(rows)
         for name, value in values.items():

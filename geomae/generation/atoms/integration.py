@@ -30,6 +30,11 @@ class Steps:
             all noise anew (a stochastic sampler, as eta of Song et al., DDIM, 2020).
         guidance: what properties add to where atoms end is taken this many times (classifier-free
             guidance, Ho and Salimans 2021).
+        sharpness: what the network's own estimate of the step before adds to where heavy atoms end
+            is taken this many times; at 1 once, without the second evaluation that this takes. A
+            network is guided away from one that knows less (Karras et al., Guiding a diffusion
+            model with a bad version of itself, 2024), here from itself without its estimate.
+        sharp_from: time from which on.
     """
 
     count: int = 50
@@ -37,6 +42,8 @@ class Steps:
     warp: float = 1.5
     renewal: float = 0.0
     guidance: float = 1.5
+    sharpness: float = 4.0
+    sharp_from: float = 0.5
 
     def times(self, hydrogens: bool) -> list[float]:
         """Times from 0 to 1 at the ends of steps."""
@@ -86,6 +93,7 @@ def placed(
     told = flow.told(properties)
     guided = steps.guidance != 1 and not bool(properties.isnan().all())
     untold = flow.told(torch.full_like(properties, torch.nan))
+    sharpened = placing.free and steps.sharpness != 1
     atoms = placing.labels.shape[1]
 
     def noise() -> Tensor:
@@ -93,10 +101,13 @@ def placed(
 
     def expected(displaced: Tensor, now: float, recalled: Tensor | None) -> Tensor:
         at = displaced.new_full((len(displaced),), now)
-        ends = flow.ends(placing, displaced, at, told, recalled)
+        own = ends = flow.ends(placing, displaced, at, told, recalled)
         if guided:
             free = flow.ends(placing, displaced, at, untold, recalled)
-            ends = torch.lerp(free, ends, steps.guidance)
+            ends = ends + (steps.guidance - 1) * (own - free)
+        if sharpened and recalled is not None and now >= steps.sharp_from:
+            unaware = flow.ends(placing, displaced, at, told)
+            ends = ends + (steps.sharpness - 1) * (own - unaware)
         ends = project(ends)
         return ends if hold is None else hold(ends)
 

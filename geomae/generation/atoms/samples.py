@@ -15,14 +15,14 @@ from geomae.generation.atoms.candidates import Candidates, Inventories, Test
 from geomae.generation.atoms.flow import AtomFlow, Placing
 from geomae.generation.atoms.fragment import Fragment
 from geomae.generation.atoms.integration import NormalNumbers, Projector, Steps, placed
-from geomae.generation.inventories.draws import Learned
+from geomae.generation.inventories.draws import Learned, even_marks
 from geomae.generation.latent_samples import SHARD
 from geomae.generation.orbits import OrbitSizes
 from geomae.generation.reading import Decoded, structure_or_fault
 from geomae.generation.request import Asked
 from geomae.metrics.bonds import VALENCES, bond_orders
 
-PILOT = Steps(12, light=1.0)
+PILOT = Steps(12, light=1.0, sharpness=1.0)
 """Few steps, which tell what all of them would make."""
 
 FRAGMENT_TRIES = 24
@@ -149,8 +149,11 @@ class AtomSamples:
         """
         rngs = [self._drawing(number) for number in shard]
         if self.tries == 1:
-            return self._drawn(rngs), shard
-        kinds = [self._drawn(rngs) for _ in range(self.tries)]
+            return self._drawn(shard, rngs), shard
+        kinds = [
+            self._drawn([self.tries * number + i for number in shard], rngs)
+            for i in range(self.tries)
+        ]
         streams = [[number * STREAMS + i for number in shard] for i in range(self.tries)]
         scores = np.zeros((self.tries, len(shard)))
         for row, kind, own in zip(scores, kinds, streams, strict=True):
@@ -160,9 +163,12 @@ class AtomSamples:
         chosen = [(kinds[i][sample], streams[i][sample]) for sample, i in best]
         return [kind for kind, _ in chosen], [stream for _, stream in chosen]
 
-    def _drawn(self, rngs: Sequence[np.random.Generator]) -> list[Int[np.ndarray, " heavy"]]:
-        """Kinds of heavy atoms, one inventory for each source of randomness."""
-        return [self._atoms(*own) for own in zip(self.inventories(rngs), rngs, strict=True)]
+    def _drawn(
+        self, numbers: Sequence[int], rngs: Sequence[np.random.Generator]
+    ) -> list[Int[np.ndarray, " heavy"]]:
+        """Kinds of heavy atoms, of inventories by their numbers."""
+        drawn = self.inventories(even_marks(self.seed, numbers), rngs)
+        return [self._atoms(*own) for own in zip(drawn, rngs, strict=True)]
 
     def _kept(self, kind: Int[np.ndarray, " heavy"], skeleton: Float[Tensor, "heavy 3"]) -> float:
         """How far heavy atoms have the neighbours that their kind says, and a whole valence; by

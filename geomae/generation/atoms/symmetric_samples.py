@@ -117,7 +117,7 @@ class SymmetricAtomSamples(AtomSamples):
 
     def _seatings(self, rng: np.random.Generator) -> list[Seating]:
         """Ways to put some inventories on orbits."""
-        (drawn,) = self.inventories([rng])
+        (drawn,) = self.inventories(np.array([rng.random()]), [rng])
         found: list[Seating] = []
         for _ in range(REDRAWN):
             tried = [self.sites.seated(self.kinds, drawn, rng) for _ in range(4 * SEATINGS)]
@@ -127,7 +127,7 @@ class SymmetricAtomSamples(AtomSamples):
                 found += ordered[:SEATINGS]
             if len(found) >= INVENTORIES * SEATINGS:
                 break
-            (drawn,) = self.inventories([rng])
+            (drawn,) = self.inventories(np.array([rng.random()]), [rng])
         return found[:SEATED] or ordered[:SEATINGS]
 
     def _best(self, seatings: list[Seating], skeletons: Sequence[Tensor]) -> list[Seating]:

@@ -137,6 +137,27 @@ def test_properties_change_what_is_made(flow, molecules):
     assert not torch.allclose(made[0], made[1]) and not torch.allclose(made[1], made[2])
 
 
+def test_sharpness_goes_away_from_what_the_network_says_without_its_estimate(flow, molecules):
+    batch = ids(molecules)
+    placing, untold = flow.bones(batch.kind), torch.full((len(batch), 1), torch.nan)
+    atoms = placing.labels.shape[1]
+
+    def made(**how):
+        numbers = NormalNumbers(3, range(len(batch)), "skeleton", torch.zeros(()))
+        return placed(flow, placing, untold, numbers, Steps(2, warp=1.0, **how))
+
+    # two steps: the first has no estimate, the second ends the way
+    plain, late, sharp = made(sharpness=1.0), made(sharp_from=0.6), made(sharpness=3.0)
+    assert torch.equal(plain, late)
+    start = flow.noise(placing, NormalNumbers(3, range(len(batch)), "skeleton", plain)(atoms))
+    told, at = flow.told(untold), torch.zeros(len(batch))
+    first = flow.ends(placing, start, at, told)
+    middle = torch.lerp(start, first, 0.5)
+    own, unaware = (flow.ends(placing, middle, at + 0.5, told, x) for x in (first, None))
+    assert torch.allclose(sharp, own + 2 * (own - unaware), atol=1e-5)
+    assert not torch.allclose(sharp, plain, atol=1e-3)
+
+
 def test_the_path_knows_everything_at_its_end_and_nothing_at_its_start():
     keep, scale = path(torch.tensor([0.0, 0.5, 1.0]), 1.3)
     assert torch.allclose(keep, torch.tensor([0.0, 1.0, 1.0]))

@@ -10,7 +10,7 @@ from geomae.generation.atoms.candidates import Listed
 from geomae.generation.atoms.integration import Steps
 from geomae.generation.atoms.samples import AtomSamples
 from geomae.generation.generate import Sampler
-from geomae.generation.inventories.draws import Learned
+from geomae.generation.inventories.draws import Learned, even_marks
 from geomae.generation.request import Asked, parse_formula
 
 
@@ -28,19 +28,18 @@ def sampler(flow, model, inventories, monkeypatch, tmp_path):
     monkeypatch.setattr("geomae.autoencoder.zoo.released_models", lambda: {"qm9-inventories": path})
     monkeypatch.setattr("geomae.generation.atoms.candidates.POOL", 500)
 
-    def made(inventories=None, tries=None, fragment=None, **asked):
+    def made(inventories=None, tries=None, fragment=None, temperature=None, **asked):
         return Sampler(
-            "qm9", Asked(**asked), fragment=fragment, inventories=inventories, tries=tries, seed=5,
-            steps=2,
+            "qm9", Asked(**asked), fragment=fragment, inventories=inventories, tries=tries,
+            temperature=temperature, seed=5, steps=2,
         )  # fmt: skip
 
     return made
 
 
 def drawn(sampler, n=32):
-    return sampler.maker.make.inventories(
-        [sampler.maker.make._drawing(number) for number in range(n)]
-    )
+    make = sampler.maker.make
+    return make.inventories(even_marks(5, range(n)), [make._drawing(i) for i in range(n)])
 
 
 def test_learned_is_the_default_where_there_is_a_model(sampler, flow, monkeypatch):
@@ -112,6 +111,8 @@ def test_symmetric_samples_have_their_group(sampler):
     [
         ({"tries": 0}, "one inventory or more"),
         ({"tries": 2, "symmetry": "C2"}, "orbits are tried"),
+        ({"temperature": 0.0}, "must be a positive number"),
+        ({"temperature": 0.9, "inventories": "data"}, "for learned inventories"),
         ({"formula": "CH9"}, "no set of atoms is known for CH9"),
     ],
 )
