@@ -1,6 +1,6 @@
 """Flow matching on crystals: elements on sites, then lattice and free coordinates together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -126,11 +126,9 @@ class CrystalFlow(Flow):
             strains: now.
             times: 0 for noise to 1 for crystals.
         """
-        precision = self.dtype
-        moved, strained = self.geometry(
-            sites.to(precision), sites.points(coordinates).to(precision), strains.to(precision),
-            times.to(precision),
-        )  # fmt: skip
+        points = sites.points(coordinates)
+        given = (own.to(self.device).to(self.dtype) for own in (sites, points, strains, times))
+        moved, strained = self.geometry(*given)
         return self._confined(sites, strains, times, moved.to(strains), strained.to(strains))
 
     @geometry
@@ -142,6 +140,11 @@ class CrystalFlow(Flow):
         ends = sites.confined_strains(keep * strains + scale * strained)
         inverse = torch.linalg.inv(sites.cells(strains))[sites.crystal]
         return sites.confined(torch.einsum("oi,oij->oj", moved, inverse)), ends
+
+    def element_logits(self, classes: Classes) -> Float[Tensor, "n classes elements"]:
+        """Of each class's element, given those that are told; where the classes are."""
+        known = classes.element, classes.there, classes.counts, classes.orbits, classes.group
+        return self.composition(*(own.to(self.device) for own in known)).to(classes.element.device)
 
     def loss(self, batch: CrystalBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Mean square error of strains in parts of what each time leaves open, of velocities in Å,
@@ -221,11 +224,8 @@ class CrystalFlow(Flow):
         told = (torch.rand(n, generator=generator) * classes.there.sum(1)).long()
         hidden = (rank >= told[:, None]) & classes.there
         seen = classes.element.masked_fill(hidden, 0)
-        logits = self.composition(
-            seen, classes.there, classes.counts, classes.orbits, classes.group
-        )
-        target = classes.element[hidden] - 1
-        return nn.functional.cross_entropy(logits[hidden].float(), target)
+        logits = self.element_logits(replace(classes, element=seen))
+        return nn.functional.cross_entropy(logits[hidden].float(), classes.element[hidden] - 1)
 
 
 def classes_of(

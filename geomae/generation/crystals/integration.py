@@ -35,9 +35,7 @@ def drawn_elements(
     classes = classes_of(templates, len(flow.templates.place))
     orders = [rng.permutation(own.classes) for rng, own in zip(generators, templates, strict=True)]
     for step in range(classes.element.shape[1]):
-        logits = flow.composition(
-            classes.element, classes.there, classes.counts, classes.orbits, classes.group
-        )
+        logits = flow.element_logits(classes)
         for row, (order, rng) in enumerate(zip(orders, generators, strict=True)):
             if step >= len(order):
                 continue
