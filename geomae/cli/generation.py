@@ -57,7 +57,8 @@ def generate(
     temperature: Annotated[
         float | None,
         typer.Option(
-            help="Of learned sets of atoms: below 1 usual ones are preferred; 0.9 by default."
+            help="Of learned sets of atoms: below 1 usual ones are preferred; 0.9 by default, 1 "
+            "where all are new."
         ),
     ] = None,
     near: Annotated[

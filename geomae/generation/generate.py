@@ -125,7 +125,8 @@ def generate(
             fragment, 4 where all inventories are new, and 1 otherwise; samples with a symmetry are
             chosen by their orbits anyway.
         temperature: of learned inventories: below 1 usual ones are preferred, which are stable
-            more often and differ less, above 1 unusual ones; 0.9 if None.
+            more often and differ less, above 1 unusual ones; 0.9 if None,
+            and 1 where all inventories are new.
         near: sample around this structure (anything that `as_structures` takes) instead of from a
             flow: its latent, and noise. A symmetry must be one that it has.
         noise: that noise, in parts of the spread that the data's latents have at each degree; 0.3

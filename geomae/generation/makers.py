@@ -23,7 +23,8 @@ from geomae.symmetry import PointGroup
 from geomae.symmetry.detect import one_structure
 
 TEMPERATURE = 0.9
-"""Of the model of inventories."""
+"""Of the model of inventories; 1 where only those are wanted that the data lacks, whose unusual
+ones are no less sound."""
 
 STEPS = 20
 """Evaluations of the velocity of a flow on latents."""
@@ -163,7 +164,8 @@ def _of_atoms(
 ) -> Maker:
     # few inventories of the model's fill orbits, and fewer of these are chemistry
     chosen = options.inventories or (None if group is None else "data")
-    temperature = TEMPERATURE if options.temperature is None else options.temperature
+    usual = 1.0 if chosen == "new" else TEMPERATURE
+    temperature = usual if options.temperature is None else options.temperature
     learned = find_inventories(chosen, flow, temperature)
     if learned is None and options.temperature is not None:
         raise GeomaeError("a temperature is for learned inventories, not for those of the data")

@@ -70,6 +70,7 @@ def test_formulas_and_sizes_are_kept(sampler, how):
 def test_new_ones_are_not_the_data(sampler, flow):
     known = set(map(tuple, flow.inventories().tolist()))
     own = sampler("new")
+    assert own.maker.temperature == 1.0 and sampler().maker.temperature == 0.9
     assert own.maker.tries == 4 and not known & set(map(tuple, drawn(own).tolist()))
     own = sampler("new", properties={"gap": 0.2})
     assert isinstance(own.maker.make.inventories, Listed)
