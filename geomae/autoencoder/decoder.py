@@ -141,6 +141,7 @@ class Decoder(nn.Module):
         latents: Float[Tensor, "n m c"],
         readings: Sequence[Alternative] | None = None,
         fineness: int = 1,
+        to_top: bool = False,
     ) -> Drawing:
         """Draw the structures of latents, around the origin.
 
@@ -148,6 +149,7 @@ class Decoder(nn.Module):
             latents: about their points.
             readings: one for each latent: what to read differently from the most likely.
             fineness: of the grids where the search for peaks starts.
+            to_top: take the highest of several maxima on top of one bump.
         """
         n = latents.shape[0]
         positions = [latents.new_zeros(n, 3)]
@@ -158,7 +160,9 @@ class Decoder(nn.Module):
             states = unpooling.blocks(features[-1])
             counts, doubt = read_counts(unpooling.counter(states), batch[-1], depth, readings)
             doubts.append(doubt)
-            peaks = propose(unpooling.field, states, counts, unpooling.level, fineness)
+            peaks = propose(
+                unpooling.field, states, counts, unpooling.level, fineness, to_top=to_top
+            )
             own = torch.arange(len(peaks.owner), device=latents.device)
             edges = torch.stack([peaks.owner, own])
             positions.append(positions[-1][peaks.owner] + peaks.positions)

@@ -99,7 +99,7 @@ class Field(nn.Module):
     ) -> Float[Tensor, "p k"]:
         """Logits at single displacements, each around its own point `owner`."""
         harmonics, radial = self.basis_at(displacements)
-        angular = torch.einsum("pm,pmh->ph", harmonics, coefficients[owner])
+        angular = _by_owner(harmonics[:, None], coefficients, owner)[:, 0]
         return self._read_out(angular, radial)
 
     def jets_at(

@@ -12,7 +12,7 @@ from geomae.autoencoder.config import LevelConfig
 from geomae.autoencoder.field import Field
 from geomae.autoencoder.jets import log_sigmoid
 from geomae.equivariant import Constant
-from geomae.sphere.ascent import Maxima, climb, merge_maxima
+from geomae.sphere.ascent import Maxima, climb, highest_around, merge_maxima
 
 SPARE_SEEDS = 2
 """Seeds beyond the expected number that a search with more care follows, for maxima that the grid
@@ -27,6 +27,9 @@ CLEAR = 0.6
 
 FINEST = 4
 """How much finer than a level's spacing the grid may become where clear peaks are missing."""
+
+LOOK = 0.1
+"""How far from a peak, in widths of a bump, it is looked for higher ones."""
 
 JET_ROWS = 512
 """Places whose derivatives are evaluated together; with more, nothing is gained."""
@@ -56,11 +59,14 @@ def propose(
     counts: Int[Tensor, "n kinds"],
     level: LevelConfig,
     fineness: int = 1,
+    *,
+    to_top: bool = False,
 ) -> Children:
     """The `counts` highest peaks of each kind in the field around each parent.
 
     Seeds are the local maxima on a grid; each climbs to its peak by Newton steps, so that the
-    result does not depend on the grid's orientation as long as every peak has a seed. What is
+    result does not depend on the grid's orientation as long as every peak has a seed, or, with
+    `to_top`, every bump. What is
     climbed is the logarithm of the probability: it is trained to be a parabola around every
     child, where the logit has a cusp. Parents
     that have fewer clear peaks than children are searched again on a grid twice as fine.
@@ -68,15 +74,16 @@ def propose(
     Args:
         field, features, counts, level: of the parents.
         fineness: of the grid; 1 gives it the level's spacing.
+        to_top: take the highest of several maxima on top of one bump; see `highest_around`.
     """
-    children = _search(field, features, counts, level, fineness)
+    children = _search(field, features, counts, level, fineness, to_top)
     clear = children.confidence >= CLEAR
     found = torch.bincount(children.owner[clear], minlength=len(counts))
     missing = found < counts.sum(1)
     short = torch.nonzero(missing)[:, 0]
     if not len(short) or fineness >= FINEST:
         return children
-    again = propose(field, features[short], counts[short], level, 2 * fineness)
+    again = propose(field, features[short], counts[short], level, 2 * fineness, to_top=to_top)
     kept = ~missing[children.owner]
     parts = [
         torch.cat([old[kept], new])
@@ -92,14 +99,20 @@ def propose(
 
 
 def _search(
-    field: Field, features: Tensor, counts: Tensor, level: LevelConfig, fineness: int
+    field: Field,
+    features: Tensor,
+    counts: Tensor,
+    level: LevelConfig,
+    fineness: int,
+    to_top: bool,
 ) -> Children:
     """The peaks that one grid's seeds lead to."""
     coefficients = field.prepare(features)
     spacing = level.spacing / fineness
     spare = 0 if fineness == 1 else SPARE_SEEDS
     seeds = grid_maxima(field, coefficients, counts, level.radius, spacing, spare)
-    return _highest(climb_field(field, coefficients, *seeds, level), counts, field.kinds)
+    maxima = climb_field(field, coefficients, *seeds, level, to_top=to_top)
+    return _highest(maxima, counts, field.kinds)
 
 
 def climb_field(
@@ -109,6 +122,8 @@ def climb_field(
     owner: Int[Tensor, " p"],
     kind: Int[Tensor, " p"],
     level: LevelConfig,
+    *,
+    to_top: bool = False,
 ) -> Maxima:
     """The peaks of log p to which seeds climb, merged; their owner is `owner * kinds + kind`.
 
@@ -117,6 +132,7 @@ def climb_field(
         seeds: displacements from the parents.
         owner, kind: parent and kind of child of each seed.
         level: of the parents.
+        to_top: take the highest of several maxima on top of one bump.
     """
     slot = owner * field.kinds + kind
 
@@ -126,6 +142,10 @@ def climb_field(
         jet = log_sigmoid(jets.gather(2, wanted)[..., 0])
         return jet[:, 0], jet[:, 1:4], jet[:, HESSIAN].unflatten(1, (3, 3))
 
+    def function(points: Tensor, slots: Tensor) -> Tensor:
+        logits = field.at(coefficients, points, slots // field.kinds)
+        return nn.functional.logsigmoid(logits.gather(1, (slots % field.kinds)[:, None])[:, 0])
+
     ends = climb(
         derivatives,
         seeds,
@@ -134,7 +154,18 @@ def climb_field(
         radius=level.radius + level.spacing,
         chunk=JET_ROWS,
     )
-    return merge_maxima(ends, tolerance=level.width / 4)
+    maxima = merge_maxima(ends, tolerance=level.width / 4)
+    if not to_top:
+        return maxima
+    return highest_around(
+        function,
+        derivatives,
+        maxima,
+        distance=LOOK * level.width,
+        tolerance=level.width / 4,
+        reach=level.spacing,
+        chunk=JET_ROWS,
+    )
 
 
 def grid_maxima(

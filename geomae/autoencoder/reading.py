@@ -81,7 +81,8 @@ def read(
             first is not certified, nor when drawn with more care. 0 tries nothing again.
     """
     reader = Reader(decoder, encoder, refined)
-    drawing = draw(decoder, latents)
+    # refinement leads from any maximum of a bump to the same structure
+    drawing = draw(decoder, latents, to_top=not refined)
     best = reader.settle(drawing, latents)
     for again in (
         reader.again_carefully,
@@ -112,6 +113,7 @@ def draw(
     latents: Tensor,
     readings: list[Alternative] | None = None,
     fineness: int = 1,
+    to_top: bool = False,
 ) -> Drawing:
     """Drawings of any number of latents, in the decoder's precision; see `Decoder`."""
     latents = latents.to(next(decoder.parameters()).dtype)
@@ -119,7 +121,7 @@ def draw(
     for start in range(0, len(latents), DRAWN_TOGETHER):
         rows = slice(start, start + DRAWN_TOGETHER)
         own = None if readings is None else readings[rows]
-        parts.append(decoder(latents[rows], own, fineness))
+        parts.append(decoder(latents[rows], own, fineness, to_top))
     return Drawing.join(parts)
 
 

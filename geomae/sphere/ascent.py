@@ -1,6 +1,6 @@
 """Maxima of smooth functions of a point in space, for many functions and seeds at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -15,6 +15,12 @@ ScalarField = Callable[[Tensor, Tensor], Tensor]
 SecondOrder = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """The same with gradients `[p, 3]` and Hessians `[p, 3, 3]`."""
 
+DOUBT = 0.7
+"""Part of the fall that a maximum's curvature promises below which a side of it is climbed."""
+
+ROUNDS = 4
+"""How often it is looked around what was found before."""
+
 
 @dataclass(frozen=True)
 class Maxima:
@@ -27,6 +33,7 @@ class Maxima:
         owner: function that each belongs to, `[p]`.
         converged: the climb ended at a point where the gradient vanishes, `[p]`.
         slopes: length of the gradient, `[p]`.
+        axes: eigenvectors of the Hessian, in the order of the curvatures, as columns, `[p, 3, 3]`.
     """
 
     positions: Float[Tensor, "p 3"]
@@ -35,12 +42,18 @@ class Maxima:
     owner: Int[Tensor, " p"]
     converged: Bool[Tensor, " p"]
     slopes: Float[Tensor, " p"]
+    axes: Float[Tensor, "p 3 3"]
 
     def __getitem__(self, index: Tensor) -> "Maxima":
         return Maxima(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def __len__(self) -> int:
         return len(self.owner)
+
+    @staticmethod
+    def join(parts: Sequence["Maxima"]) -> "Maxima":
+        """Several in a row."""
+        return Maxima(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Maxima)))
 
 
 def maximise(
@@ -196,13 +209,15 @@ class _Climb:
         self.gradients[arriving] += bend
 
     def result(self) -> Maxima:
+        curvatures, axes = torch.linalg.eigh(self.hessians)
         return Maxima(
             self.positions,
             self.values,
-            torch.linalg.eigvalsh(self.hessians),
+            curvatures,
             self.owner,
             self.converged,
             self.gradients.norm(dim=1),
+            axes,
         )
 
 
@@ -235,10 +250,70 @@ def merge_maxima(maxima: Maxima, *, tolerance: float) -> Maxima:
         maxima: of any number of functions.
         tolerance: distance within which two climbs ended at one maximum.
     """
-    maxima = maxima[maxima.converged & (maxima.curvatures[:, -1] < 0)]
-    maxima = maxima[torch.argsort(maxima.values, descending=True, stable=True)]
-    maxima = maxima[torch.argsort(maxima.owner, stable=True)]
-    return maxima[~is_repeated(maxima.positions, maxima.owner, tolerance)]
+    return maxima[_merged(maxima, tolerance)]
+
+
+def _merged(maxima: Maxima, tolerance: float) -> Int[Tensor, " kept"]:
+    """Rows that `merge_maxima` keeps."""
+    rows = torch.nonzero(maxima.converged & (maxima.curvatures[:, -1] < 0))[:, 0]
+    rows = rows[torch.argsort(maxima.values[rows], descending=True, stable=True)]
+    rows = rows[torch.argsort(maxima.owner[rows], stable=True)]
+    return rows[~is_repeated(maxima.positions[rows], maxima.owner[rows], tolerance)]
+
+
+@torch.no_grad()
+def highest_around(
+    function: ScalarField,
+    derivatives: SecondOrder,
+    maxima: Maxima,
+    *,
+    distance: float,
+    tolerance: float,
+    reach: float = 0.3,
+    chunk: int = 4096,
+) -> Maxima:
+    """Maxima, each replaced by the highest one close to it.
+
+    Where a function has several maxima on top of one bump, which of them a climb ends in depends
+    on where it began. At six points along the axes of a maximum's curvature, which turn with the
+    function, its value tells whether it falls as it should; where it does not, a climb begins, and
+    it is looked around what that finds, too.
+
+    Args:
+        function: that was climbed.
+        derivatives: the same with its derivatives.
+        maxima: merged ones.
+        distance: of the points from each maximum.
+        tolerance: distance within which a higher maximum takes the place of a lower one.
+        reach, chunk: as for `climb`.
+    """
+    fresh = torch.arange(len(maxima), device=maxima.owner.device)
+    for _ in range(ROUNDS):
+        if not len(fresh):
+            break
+        seeds, origin = _doubtful_sides(function, maxima[fresh], distance)
+        origin = fresh[origin]
+        found = climb(derivatives, seeds, maxima.owner[origin], reach=reach, chunk=chunk)
+        near = (found.positions - maxima.positions[origin]).norm(dim=1) <= tolerance
+        higher = found.values > maxima.values[origin]
+        joined = Maxima.join([maxima, found[near & higher]])
+        kept = _merged(joined, tolerance)
+        fresh = torch.nonzero(kept >= len(maxima))[:, 0]
+        maxima = joined[kept]
+    return maxima
+
+
+def _doubtful_sides(
+    function: ScalarField, maxima: Maxima, distance: float
+) -> tuple[Float[Tensor, "k 3"], Int[Tensor, " k"]]:
+    """Points where functions hardly fall beside maxima, and beside which maximum each is."""
+    ways = distance * torch.cat([maxima.axes, -maxima.axes], 2).mT
+    points, owner = maxima.positions[:, None] + ways, maxima.owner.repeat_interleave(6)
+    values = function(points.flatten(0, 1), owner).view(-1, 6)
+    fall = -0.5 * distance**2 * maxima.curvatures.repeat(1, 2)
+    fallen = maxima.values[:, None] - values
+    origin, side = torch.nonzero(fallen < DOUBT * fall, as_tuple=True)
+    return points[origin, side], origin
 
 
 def is_repeated(

@@ -132,6 +132,7 @@ class BallField:
             peaks.field,
             torch.ones_like(peaks.field, dtype=torch.bool),
             torch.zeros_like(peaks.values),
+            torch.zeros_like(peaks.curvatures).diag_embed(),
         )
         rest = {f.name: getattr(peaks, f.name) for f in fields(peaks)}
         rest["positions"] = follow(self.evaluate, maxima)
