@@ -18,8 +18,10 @@ What remains are directions of atoms of one element at one radius, of which sums
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.linalg.lapack import dpstrf
 from torch import Tensor
 
 from geomae.inversion.descriptors.density import RadialDensity
@@ -30,6 +32,9 @@ SPAN = 1e-10
 
 CENTRAL = 1e-3
 """Radius in Å below which an atom is at the centre."""
+
+ONE_RADIUS = 1e-5
+"""Å up to which radii are taken for one."""
 
 WHOLE = 0.05
 """How far from a whole number a count of atoms may come out."""
@@ -44,12 +49,34 @@ class Shells:
         radii: in Å, of its atoms on average, `[k]`.
         counts: atoms in it, `[k]`.
         sums: of the directions of its atoms, in a common frame, `[k, 3]`.
+        moments: of each two shells, Legendre polynomials of the cosines between their atoms,
+            summed, `[degrees, k, k]`.
+        relative: radii in parts of their softened lengths, `[k]`.
+        merged: whether radii are joined that are not the same.
     """
 
     species: Int[Tensor, " k"]
     radii: Float[Tensor, " k"]
     counts: Int[Tensor, " k"]
     sums: Float[Tensor, "k 3"]
+    moments: Float[Tensor, "degrees k k"]
+    relative: Float[Tensor, " k"]
+    merged: bool
+
+    @property
+    def central(self) -> Bool[Tensor, " k"]:
+        """Shells at the centre, whose atoms have no direction."""
+        return self.radii < CENTRAL
+
+    @property
+    def owner(self) -> Int[Tensor, " n"]:
+        """Shell of each atom."""
+        return torch.repeat_interleave(torch.arange(len(self.counts)), self.counts)
+
+    @property
+    def atoms(self) -> Int[Tensor, " n"]:
+        """Index of the element of each atom."""
+        return self.species[self.owner]
 
     @property
     def n_atoms(self) -> int:
@@ -68,19 +95,30 @@ def factors(grams: Float[Tensor, "degrees c c"], *, floor: float = 1e-13) -> lis
         grams: of each degree.
         floor: relative eigenvalue below which there is only rounding.
     """
-    rows = []
-    for degree, gram in enumerate(grams):
-        values, vectors = torch.linalg.eigh(gram)
-        values, vectors = values[-(2 * degree + 1) :], vectors[:, -(2 * degree + 1) :]
-        kept = values > floor * values[-1].clamp(min=1e-30)
-        rows.append((vectors[:, kept] * values[kept].sqrt()).T)
-    return rows
+    return [
+        _factor(gram, 2 * degree + 1, floor).to(grams) for degree, gram in enumerate(grams.cpu())
+    ]
+
+
+def _factor(gram: Float[Tensor, "c c"], most: int, floor: float) -> Float[Tensor, "r c"]:
+    """At most so many rows with a Gram matrix."""
+    largest = float(gram.diagonal().amax())
+    upper, order, rank, _ = dpstrf(gram.numpy(), tol=floor * max(largest, 1e-30))
+    if rank <= most:
+        rows = np.zeros((rank, len(upper)))
+        rows[:, order - 1] = np.triu(upper[:rank])
+        return torch.from_numpy(rows)
+    # no coefficients have that matrix; the nearest that some have
+    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = values[-most:], vectors[:, -most:]
+    kept = values > floor * values[-1].clamp(min=1e-30)
+    return (vectors[:, kept] * values[kept].sqrt()).T
 
 
 def shells_of(
     grams: Float[Tensor, "degrees c c"], density: RadialDensity, *, span: float = SPAN
 ) -> Shells | None:
-    """Radii, counts and sums of directions, by algebra alone.
+    """Radii, counts, sums of directions and of angles, by algebra alone.
 
     Args:
         grams: of each degree.
@@ -92,18 +130,46 @@ def shells_of(
         functions, or no structure at all.
     """
     rows = factors(grams)
-    stacked = torch.cat(rows).unflatten(1, (len(density._numbers), -1))
+    elements = len(density._numbers)
+    stacked = torch.cat(rows).unflatten(1, (elements, -1))
+    if not len(rows[0]):
+        return None
     scalars = rows[0][-1] * torch.sign(rows[0][-1].unflatten(0, (-1, density.n_radial))[:, 0].sum())
     by_element = scalars.unflatten(0, (-1, density.n_radial))
-    first = rows[1].unflatten(1, (len(density._numbers), -1)) if len(rows) > 1 else None
-    parts = []
-    for element in range(len(density._numbers)):
+    species, softened, inverses, merged = [], [], [], False
+    for element in range(elements):
         part = _of_element(stacked[:, element], by_element[element], density, span)
         if part is None:
             return None
-        softened, groups, basis = part
-        parts.append(_merge(element, softened, groups, basis, by_element, first, density))
-    return Shells(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        radii, groups, inverse = part
+        member = (groups[:, None] == groups.unique()).to(inverse)
+        softened.append((radii @ member) / member.sum(0))
+        inverses.append(inverse @ member)
+        species += [element] * member.shape[1]
+        merged |= member.shape[1] < len(groups)
+    inverse, length = torch.block_diag(*inverses), torch.cat(softened)
+    radii = density.harden(length)
+    relative = radii / length
+    sums, moments = _moments(rows, inverse, relative)
+    counts = (scalars @ inverse).round().long()
+    return Shells(torch.tensor(species), radii, counts, sums, moments, relative, merged)
+
+
+def _moments(
+    rows: list[Tensor], inverse: Float[Tensor, "c k"], relative: Float[Tensor, " k"]
+) -> tuple[Float[Tensor, "k 3"], Float[Tensor, "degrees k k"]]:
+    """Sums of directions, and of Legendre polynomials of the cosines between shells."""
+    k = len(relative)
+    sums, moments = relative.new_zeros(k, 3), []
+    size = torch.outer(relative, relative).clamp(min=1e-300)
+    for degree, part in enumerate(rows):
+        coefficients = part @ inverse
+        gram = coefficients.T @ coefficients
+        moments.append(gram / ((2 * degree + 1) * size**degree).clamp(min=1e-30))
+        if degree == 1:
+            scaled = coefficients.T / (3**0.5 * relative.clamp(min=1e-6))[:, None]
+            sums[:, : len(part)] = scaled
+    return sums, torch.stack(moments)
 
 
 def _of_element(
@@ -140,11 +206,17 @@ def softened_radii(
     rank = int((sizes > span * sizes[0]).sum())
     if rank > density.n_radial - 1:
         return None
-    below = torch.nn.functional.pad(basis[:rank].T, (0, 0, 1, 0))
-    neighbours = (below[:-2] + below[2:]) / 2
-    shift = torch.linalg.lstsq(below[1:-1], neighbours).solution
-    cosines = torch.linalg.eigvals(shift).real.clamp(-1, 1)
-    return torch.sort(torch.arccos(cosines) * density.reach / torch.pi).values
+    while True:
+        below = torch.nn.functional.pad(basis[:rank].T, (0, 0, 1, 0))
+        neighbours = (below[:-2] + below[2:]) / 2
+        shift = torch.linalg.lstsq(below[1:-1], neighbours).solution
+        cosines = torch.linalg.eigvals(shift).real.clamp(-1, 1)
+        softened = torch.sort(torch.arccos(cosines) * density.reach / torch.pi).values
+        # rounding would drown what nearly equal radii add, each by itself
+        different = 1 + int((softened.diff() > ONE_RADIUS).sum())
+        if different >= rank:
+            return softened
+        rank = different
 
 
 def group_radii(
@@ -164,37 +236,10 @@ def group_radii(
     return None
 
 
-def _merge(
-    element: int,
-    softened: Tensor,
-    groups: Tensor,
-    inverse: Tensor,
-    scalars: Tensor,
-    first: Tensor | None,
-    density: RadialDensity,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Species, radii, counts and sums of directions of one element's shells."""
-    k = int(groups[-1]) + 1 if len(groups) else 0
-
-    def total(values: Tensor) -> Tensor:
-        return values.new_zeros(k, *values.shape[1:]).index_add(0, groups, values)
-
-    weights = scalars[element] @ inverse
-    counts = total(weights).round()
-    spread = torch.bincount(groups, minlength=k).to(softened)
-    mean = total(softened) / spread.clamp(min=1)
-    radii = density.harden(mean)
-    sums = softened.new_zeros(k, 3)
-    if first is not None:
-        sums[:, : len(first)] = total((first[:, element] @ inverse).T)
-        sums = sums * (mean / (3**0.5 * radii.clamp(min=1e-6)))[:, None]
-    return torch.full((k,), element), radii, counts.long(), sums
-
-
 def starts_of(
     shells: Shells, n_starts: int, generator: torch.Generator
-) -> tuple[Int[Tensor, " n"], Float[Tensor, "starts n 3"]]:
-    """Species and positions: what the shells tell, and directions at random where they don't.
+) -> Float[Tensor, "starts n 3"]:
+    """Positions: what the shells tell, and directions at random where they don't.
 
     Half of the starts have these on orbits of a symmetry that the shells may have. Atoms of one
     shell are given directions whose sum is the shell's, as nearly as may be.
@@ -204,7 +249,7 @@ def starts_of(
         n_starts: how many; all are the same where nothing is open.
         generator: of the random directions.
     """
-    owner = torch.repeat_interleave(torch.arange(len(shells.counts)), shells.counts)
+    owner = shells.owner
     shape = (n_starts, len(owner), 3)
     noise = torch.randn(shape, generator=generator, dtype=torch.float64)
     directions = torch.nn.functional.normalize(noise, dim=2)
@@ -225,7 +270,7 @@ def starts_of(
         first = shells.counts.cumsum(0)[pairs] - 2
         halves = _halves(shells.sums[pairs], directions[:, first])
         directions[:, first], directions[:, first + 1] = halves, shells.sums[pairs] - halves
-    return shells.species[owner], directions * shells.radii[owner][:, None]
+    return directions * shells.radii[owner][:, None]
 
 
 def _halves(

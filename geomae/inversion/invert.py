@@ -42,6 +42,9 @@ DISTINCT = 1e-2
 CONFIRMED = 6
 """Starts that must have led to known solutions, since the last new one, to end the search."""
 
+FAR = 1e-3
+"""Relative residual beyond which a start that should be exact is none."""
+
 FLAT = 1e-7
 """Singular values of the Jacobian below this, relative to the largest, count as zero."""
 
@@ -182,6 +185,8 @@ class _Search:
     def _refine(self, starts: Starts) -> None:
         descriptor, target = self.problem.descriptor, self.problem.values
         weights = descriptor.weights(starts.numbers)
+        if starts.exact and self._stand(starts, weights):
+            return
         many = weights.expand(len(starts.positions), -1, -1)
         fit = starts.fit
         found = refine(
@@ -199,6 +204,17 @@ class _Search:
                 return
             self._consider(starts, weights, found.positions[index], float(found.residual[index]))
 
+    def _stand(self, starts: Starts, weights: Tensor) -> bool:
+        """Whether starts are solutions as they are, or far from one; they are taken then."""
+        made = [self._made(starts, weights, place) for place in starts.positions]
+        residuals = [float(structure.residual) for structure in made]
+        if any(1e-3 * self.tolerance < residual < FAR for residual in residuals):
+            return False
+        self.tried += len(made)
+        for structure in made:
+            self._take(structure)
+        return True
+
     def _consider(self, starts: Starts, weights: Tensor, place: Tensor, rough: float) -> None:
         """Add a refined structure if it is a new solution; remember the nearest."""
         best = float("inf") if self.nearest is None else float(self.nearest.residual)
@@ -210,7 +226,13 @@ class _Search:
             polished = self._polish(weights, made.positions)
             made = min(made, self._made(starts, weights, polished), key=lambda s: s.residual)
         if made.residual < best:
-            self.nearest, self.fit = made, starts.fit
+            self.fit = starts.fit
+        self._take(made, found_by_chance=not starts.exact)
+
+    def _take(self, made: Structure, *, found_by_chance: bool = False) -> None:
+        """Keep a structure if it is the nearest, or a solution that is not known yet."""
+        if self.nearest is None or made.residual < self.nearest.residual:
+            self.nearest = made
         if made.residual > self.tolerance or not made.framed:
             return
         if not self.problem.descriptor.sees(made.positions):
@@ -219,7 +241,7 @@ class _Search:
             if self._same(known, made):
                 if made.residual < known.residual:
                     self.solutions[self.solutions.index(known)] = made
-                self.hits += 1
+                self.hits += found_by_chance
                 return
         self.solutions.append(made)
         self.hits = 1
@@ -238,7 +260,7 @@ class _Search:
         if descriptor.centre == "centroid":
             place = place - place.mean(0)
         hands = [place, -place] if descriptor.handed else [place]
-        residuals = [self._residual(weights, hand) for hand in hands]
+        residuals = self._residuals(weights, place)
         better = int(np.argmin(residuals))
         place, residual = hands[better], residuals[better]
         structure = Structure(starts.numbers, place, residual=residual, route=starts.route)
@@ -258,17 +280,21 @@ class _Search:
     def _made_crystal(self, starts: Starts, weights: Tensor, rows: Tensor) -> Structure:
         """Atoms in the cell that was found, right-handed and reduced."""
         atoms, cell = reduced(rows)
-        residual = self._residual(weights, torch.cat([atoms, cell]))
+        (residual,) = self._residuals(weights, torch.cat([atoms, cell]))
         structure = Structure(
             starts.numbers, atoms, cell=cell, residual=residual, route=starts.route
         )
         structure.mirror, structure.oriented, structure.framed = "not told apart", False, True
         return structure
 
-    def _residual(self, weights: Tensor, place: Tensor) -> float:
-        target = self.problem.values
-        gap = self.problem.descriptor.evaluate(weights, place) - target
-        return float(gap.norm() / target.norm().clamp(min=torch.finfo(target.dtype).tiny))
+    def _residuals(self, weights: Tensor, place: Tensor) -> list[float]:
+        """Of a structure, and of its mirror image where the descriptor sees a difference."""
+        target, descriptor = self.problem.values, self.problem.descriptor
+        values = [descriptor.evaluate(weights, place)]
+        if descriptor.handed:
+            values.append(descriptor.reflected(weights, place, values[0]))
+        size = target.norm().clamp(min=torch.finfo(target.dtype).tiny)
+        return [float((found - target).norm() / size) for found in values]
 
     def _same(self, known: Structure, other: Structure) -> bool:
         return _distance(known, other, self.problem.descriptor) < DISTINCT

@@ -17,6 +17,7 @@ from geomae.inversion.descriptors.base import Descriptor, names
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.descriptors.spectra import PowerSpectrum, Together
 from geomae.inversion.gram_fit import GramFit
+from geomae.inversion.shell_forms import ShellForms
 from geomae.inversion.soap_fit import SoapFit
 from geomae.inversion.soap_scalars import species_of_rows
 from geomae.inversion.soap_starts import directions_about_one, whole_from_skeleton
@@ -78,6 +79,7 @@ class Starts:
         route: where they come from.
         fit: a smaller set of values to refine against; None for the descriptor's own.
         certain: nothing was left to chance, so that more such starts would be the same.
+        exact: solutions to rounding, if they are any; refined only where they turn out not to be.
     """
 
     numbers: Int[Tensor, " n"]
@@ -85,6 +87,7 @@ class Starts:
     route: str
     fit: Fit | None = None
     certain: bool = False
+    exact: bool = False
 
 
 Proposer = Callable[[Problem, int, torch.Generator], Iterator[Starts]]
@@ -105,17 +108,29 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
     if shells is None or not shells.n_atoms:
         return
     known = torch.tensor(spectrum.species)
+    numbers = known[shells.atoms]
+    if not problem.fits(numbers):
+        return
     fit, given = GramFit(grams, spectrum.density), 0
+    if shells.n_open:
+        forms = ShellForms(shells)
+        places = None
+        for directions, placed in forms.made():
+            if bool(placed.all()):
+                places = (directions * shells.radii[shells.owner][:, None])[None]
+                yield Starts(numbers, places, "algebra", fit, exact=True)
+        if forms.certain and places is not None:
+            yield Starts(numbers, places[:0], "algebra", fit, certain=True)
     for batch in (1, 16, 16) if not shells.n_open else (8, 16, 32, 64, 128, 256):
-        owner, positions = starts_of(shells, batch, generator)
-        numbers = known[owner]
-        if not problem.fits(numbers) or given >= n:
+        if given >= n:
             return
+        positions = starts_of(shells, batch, generator)
         if not shells.n_open and given:
             noise = torch.randn(positions.shape, generator=generator, dtype=positions.dtype)
             positions = positions + SHAKEN * noise
         given += batch
-        yield Starts(numbers, positions, "algebra", fit, certain=not shells.n_open)
+        sure = not shells.n_open
+        yield Starts(numbers, positions, "algebra", fit, certain=sure, exact=sure and batch == 1)
 
 
 def by_distances(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
