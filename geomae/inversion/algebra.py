@@ -17,6 +17,7 @@ What remains are directions of atoms of one element at one radius, of which sums
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class Shells:
         """Shells at the centre, whose atoms have no direction."""
         return self.radii < CENTRAL
 
-    @property
+    @cached_property
     def owner(self) -> Int[Tensor, " n"]:
         """Shell of each atom."""
         return torch.repeat_interleave(torch.arange(len(self.counts)), self.counts)
@@ -106,7 +107,9 @@ def _factor(gram: Float[Tensor, "c c"], most: int, floor: float) -> Float[Tensor
     upper, order, rank, _ = dpstrf(gram.numpy(), tol=floor * max(largest, 1e-30))
     if rank <= most:
         rows = np.zeros((rank, len(upper)))
-        rows[:, order - 1] = np.triu(upper[:rank])
+        for row in range(1, rank):
+            upper[row, :row] = 0.0
+        rows[:, order - 1] = upper[:rank]
         return torch.from_numpy(rows)
     # no coefficients have that matrix; the nearest that some have
     values, vectors = torch.linalg.eigh(gram)

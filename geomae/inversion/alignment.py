@@ -15,6 +15,10 @@ CANDIDATES = 256
 """Triples of atoms that are tried as images of three atoms of the reference."""
 
 
+SAME = 1e-9
+"""RMSD in Å that no other matching need be tried to better."""
+
+
 @dataclass(frozen=True)
 class Alignment:
     """How a structure lies on a reference.
@@ -77,6 +81,8 @@ def _align_proper(numbers: Tensor, fixed: Tensor, others: Tensor, moving: Tensor
             if rmsd >= best.rmsd:
                 break
             best, matrix = Alignment(rmsd, turned, tuple(matching.tolist())), turned
+        if best.rmsd < SAME:
+            break
     return best
 
 

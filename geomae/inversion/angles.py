@@ -52,7 +52,11 @@ def angles_of(sums: Float[np.ndarray, " degrees"], *, tolerance: float = 1e-7) -
     n, lmax = round(float(sums[0])), len(sums) - 1
     if n < 1:
         return None
-    for weight in range(1, lmax + 2):
+    if lmax >= 1:
+        same = np.array([sums[1] / n]).clip(-1, 1)
+        if np.abs(legendre(lmax, same)[:, 0] - sums / n).max() < tolerance:
+            return Angles(same, np.array([n]), sure=lmax >= 2 or n == 1)
+    for weight in range(2, lmax + 2):
         for ends in _ENDS:
             inner, odd = divmod(weight - len(ends), 2)
             nodes = None if odd or inner < 0 else _nodes(sums / n, ends, inner)

@@ -9,6 +9,8 @@ found is not there.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -48,6 +50,11 @@ class Arrangement:
     owner: Int[np.ndarray, " n"]
     directions: Float[np.ndarray, "n 3"]
 
+    @cached_property
+    def shells(self) -> list[int]:
+        """Those that have atoms here."""
+        return list(dict.fromkeys(self.owner.tolist()))
+
     def with_atoms(self, shell: int, directions: Float[np.ndarray, "m 3"]) -> "Arrangement":
         """The same with more atoms of a shell."""
         owner = np.concatenate([self.owner, np.full(len(directions), shell)])
@@ -85,9 +92,9 @@ class Arranger:
         if following is None:
             yield start
             return
-        shell, axes = following
+        shell, axes, rank = following
         missing = int(self.counts[shell] - (start.owner == shell).sum())
-        inside, outside = self._places(start, shell, axes)
+        inside, outside = self._places(start, shell, axes, rank)
         for chosen in self._chosen(start, shell, inside, missing):
             yield from self.arranged(start.with_atoms(shell, chosen), shells - {shell})
         # the first atom outside the span of what stands may be anywhere about it
@@ -101,13 +108,15 @@ class Arranger:
         self.used.add((min(a, b), max(a, b)))
         return self.tables(a, b)
 
-    def _next(self, start: Arrangement, shells: set[int]) -> tuple[int, list[int]] | None:
-        """The shell with the fewest places, and the atoms that stand from which these are told."""
-        begun = [s for s in shells if (start.owner == s).any()]
+    def _next(self, start: Arrangement, shells: set[int]) -> tuple[int, list[int], int] | None:
+        """The shell with the fewest places, the atoms from which these are told, and how many
+        independent atoms there are.
+        """
+        begun = [s for s in shells if s in start.shells]
         rank = len(self._axes(start, None))
         best = None
         for shell in begun or sorted(shells):
-            own = self.tables(shell, shell)
+            own = self.tables(shell, shell) if self.counts[shell] > 1 else None
             axes = self._axes(start, shell)
             if self.counts[shell] > 1 and own is None and (rank < 3 or len(axes) < 3):
                 continue
@@ -120,7 +129,7 @@ class Arranger:
             ways = ways if axes else len(own.cosines) if own else 1
             size = (3 - len(axes), ways, -int(self.counts[shell]))
             if ways <= MOST_PLACES and (best is None or size < best[0]):
-                best = size, shell, axes
+                best = size, shell, axes, rank
         return None if best is None else best[1:]
 
     def _between(self, a: int, b: int) -> Angles:
@@ -131,42 +140,41 @@ class Arranger:
     def _axes(self, start: Arrangement, shell: int | None) -> list[int]:
         """Up to three independent atoms, of few cosines to a shell."""
         axes: list[int] = []
-        beside = start.directions.copy()
+        beside, far = start.directions, np.ones(len(start.owner))
         ways = np.ones(len(beside))
         if shell is not None:
-            for other in np.unique(start.owner):
-                table = self.tables(shell, int(other))
+            for other in start.shells:
+                table = self.tables(shell, other)
                 ways[start.owner == other] = np.inf if table is None else len(table.cosines)
         while len(axes) < 3 and len(beside):
-            far = np.linalg.norm(beside, axis=1)
-            usable = (far > APART) & np.isfinite(ways)
-            if not usable.any():
+            atom = int(np.argmin(np.where(far > APART, ways - far, np.inf)))
+            if not (far[atom] > APART and ways[atom] < np.inf):
                 break
-            atom = int(np.argmin(np.where(usable, ways - far, np.inf)))
             axes.append(atom)
             along = beside[atom] / far[atom]
-            beside = beside - np.outer(beside @ along, along)
+            beside = beside - (beside @ along)[:, None] * along
+            far = np.sqrt((beside**2).sum(1))
         return axes
 
     def _places(
-        self, start: Arrangement, shell: int, axes: list[int]
+        self, start: Arrangement, shell: int, axes: list[int], rank: int
     ) -> tuple[Float[np.ndarray, "i 3"], Float[np.ndarray, "o 3"]]:
         """Where an atom of a shell may be: in the span of the axes, or beyond, one of each kind."""
         if not axes:
             return np.zeros((0, 3)), np.array([[0.0, 0.0, 1.0]])
         lists = [self._between(shell, int(start.owner[atom])).cosines for atom in axes]
-        cosines = np.stack(np.meshgrid(*lists, indexing="ij"), -1).reshape(-1, len(axes))
+        cosines = np.array(list(product(*lists)))
         own = start.directions[axes]
-        within = cosines @ np.linalg.pinv(own).T
+        within = np.linalg.solve(own @ own.T, cosines.T).T @ own
         left = 1 - (within**2).sum(1)
         if len(axes) == 3:
             flat, beyond = within[np.abs(left) < CLOSE], within[:0]
         else:
             flat = within[np.abs(left) < FLAT[1]]
-            beyond = within[left >= FLAT[0]]
-            height = np.sqrt(left[left >= FLAT[0]])[:, None] * _normal(own)
-            beyond = beyond + height
-            if len(self._axes(start, None)) > len(axes):
+            high = left >= FLAT[0]
+            height = np.sqrt(left[high])[:, None] * _normal(own)
+            beyond = within[high] + height
+            if rank > len(axes):
                 # both sides count where something stands on one of them
                 flat = np.concatenate([flat, beyond, beyond - 2 * height])
                 beyond = beyond[:0]
@@ -176,10 +184,10 @@ class Arranger:
         """Places, as unit vectors, whose cosines to all that stands are on the lists."""
         if not len(places):
             return places
-        places = places / np.linalg.norm(places, axis=1, keepdims=True)
+        places = places / np.sqrt((places**2).sum(1, keepdims=True))
         cosines = places @ start.directions.T
         good = np.ones(len(places), dtype=bool)
-        for other in np.unique(start.owner).tolist():
+        for other in start.shells:
             table = self.known(shell, other)
             part = cosines[:, start.owner == other]
             if table is not None:
@@ -188,6 +196,8 @@ class Arranger:
             elif other == shell:
                 good &= (part < 1 - CLOSE).all(1)
         places = places[good]
+        if len(places) < 2:
+            return places
         same = np.triu(places @ places.T > 1 - 1e-2 * CLOSE, 1).any(0)
         return places[~same]
 
@@ -198,7 +208,7 @@ class Arranger:
         if len(places) < missing:
             return
         seen, wanted = [np.zeros((len(places), 0))], [np.zeros(0)]
-        for other in np.unique(start.owner).tolist():
+        for other in start.shells:
             table = self.known(shell, other)
             if table is None or other == shell:
                 continue
@@ -218,7 +228,7 @@ class Arranger:
             between = np.where(places @ places.T < 1 - CLOSE, 0, -1)
             first = np.zeros((len(places), 0))
         others = np.concatenate(wanted)
-        for other in np.unique(start.owner).tolist():
+        for other in start.shells:
             if other == shell and len(mine):
                 others = others - self._counted(start, shell, mine)
         for index in self._sets(
@@ -229,7 +239,7 @@ class Arranger:
     def _counted(self, start: Arrangement, shell: int, mine: np.ndarray) -> np.ndarray:
         """Pairs that atoms of a shell make with the others that stand, by cosine."""
         found = [np.zeros(0)]
-        for other in np.unique(start.owner).tolist():
+        for other in start.shells:
             table = self.tables(shell, other)
             if table is None or other == shell:
                 continue
@@ -273,7 +283,9 @@ class Arranger:
 
 def _normal(axes: Float[np.ndarray, "r 3"]) -> Float[np.ndarray, " 3"]:
     """A unit vector perpendicular to one or two others."""
-    return np.linalg.svd(axes)[2][-1]
+    other = axes[1] if len(axes) > 1 else np.eye(3)[np.abs(axes[0]).argmin()]
+    normal = np.cross(axes[0], other)
+    return normal / np.sqrt(normal @ normal)
 
 
 def _kinds(cosines: Float[np.ndarray, "*n"], table: Angles) -> Int[np.ndarray, "*n"]:

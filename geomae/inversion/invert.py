@@ -321,6 +321,8 @@ class _Search:
     def _is_achiral(self, structure: Structure) -> bool:
         if self.problem.descriptor.lattice:
             return False
+        if float(torch.linalg.svdvals(structure.positions)[2:].sum()) < 1e-6:
+            return True  # flat
         other = Structure(structure.numbers, -structure.positions)
         return align(structure, other, centre=self.problem.descriptor.centre).rmsd < DISTINCT
 

@@ -84,9 +84,11 @@ class ShellForms:
         alone = np.flatnonzero(long & (self.counts == 1))
         if not len(alone):
             return NOTHING, wanted
-        order = qr(self.sums[alone].T, mode="r", pivoting=True)[1]
+        if len(alone) > STANDING:
+            order = qr(self.sums[alone].T, mode="r", pivoting=True)[1]
+            alone = alone[order[:STANDING]]
         start = NOTHING
-        for shell in alone[order[:STANDING]].tolist():
+        for shell in alone.tolist():
             size = np.linalg.norm(self.sums[shell])
             start = start.with_atoms(shell, self.sums[shell][None] / max(size, 1e-9))
         return start, wanted

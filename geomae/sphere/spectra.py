@@ -1,5 +1,6 @@
 """Invariants of signals: numbers that rotations don't change."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -60,25 +61,36 @@ def bispectrum_triples(lmax: int, *, odd: bool = False) -> list[tuple[int, int, 
     ]
 
 
+@dataclass(frozen=True)
+class _Couplings:
+    """Coefficients for each pair of degrees, `[m1 * m2, all m3]`, and where results go.
+
+    Attributes:
+        pairs: the two degrees, and coefficients for all third ones.
+        third: component that each coupled one is multiplied by.
+        triple: number of the triple that each of these products belongs to.
+    """
+
+    pairs: list[tuple[int, int, Constant]]
+    third: Constant
+    triple: Constant
+
+
 @lru_cache(maxsize=32)
-def _couplings(lmax: int, odd: bool) -> list[tuple[int, int, list[int], Constant]]:
-    """For each pair of degrees: the third ones, and coefficients `[m1 * m2, all m3]`."""
+def _couplings(lmax: int, odd: bool) -> _Couplings:
     thirds: dict[tuple[int, int], list[int]] = {}
-    for a, b, c in bispectrum_triples(lmax, odd=odd):
+    triples = bispectrum_triples(lmax, odd=odd)
+    for a, b, c in triples:
         thirds.setdefault((a, b), []).append(c)
-    return [
-        (
-            a,
-            b,
-            third,
-            Constant(
-                torch.cat(
-                    [o3.wigner_3j(a, b, c, dtype=torch.float64).flatten(0, 1) for c in third], 1
-                )
-            ),
-        )
-        for (a, b), third in thirds.items()
-    ]
+    pairs = []
+    for (a, b), third in thirds.items():
+        tables = [o3.wigner_3j(a, b, c, dtype=torch.float64).flatten(0, 1) for c in third]
+        pairs.append((a, b, Constant(torch.cat(tables, 1))))
+    last = [c for _, _, c in triples]
+    components = torch.cat([torch.arange(c**2, (c + 1) ** 2) for c in last])
+    sizes = torch.tensor([2 * c + 1 for c in last])
+    owner = torch.repeat_interleave(torch.arange(len(last)), sizes)
+    return _Couplings(pairs, Constant(components), Constant(owner))
 
 
 def bispectrum(
@@ -99,9 +111,15 @@ def bispectrum(
     """
     lmax = lmax_of(coefficients)
     blocks = coefficients.split([2 * degree + 1 for degree in range(lmax + 1)], -1)
-    entries = []
-    for a, b, third, table in _couplings(lmax, odd):
-        pair = (blocks[a][..., :, None] * blocks[b][..., None, :]).flatten(-2)
-        coupled = (pair @ table(coefficients)).split([2 * c + 1 for c in third], -1)
-        entries += [(part * blocks[c]).sum(-1) for part, c in zip(coupled, third, strict=True)]
-    return torch.stack(entries, -1)
+    known = _couplings(lmax, odd)
+    coupled = torch.cat(
+        [
+            (blocks[a][..., :, None] * blocks[b][..., None, :]).flatten(-2) @ table(coefficients)
+            for a, b, table in known.pairs
+        ],
+        -1,
+    )
+    products = coupled * coefficients[..., known.third(coefficients)]
+    triple = known.triple(coefficients)
+    entries = products.new_zeros(*products.shape[:-1], int(known.triple.values[-1]) + 1)
+    return entries.index_add(-1, triple, products)

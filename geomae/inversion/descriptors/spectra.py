@@ -1,6 +1,7 @@
 """Power spectra and bispectra of a structure about its centre, or of an environment."""
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from jaxtyping import Float
@@ -133,7 +134,7 @@ class Together(Descriptor):
 
     def sizes(self, n_atoms: int) -> list[int]:
         """Number of values of each part."""
-        return [int(torch.tensor(part.shape(n_atoms)).prod()) for part in self.parts]
+        return [prod(part.shape(n_atoms)) for part in self.parts]
 
     def shape(self, n_atoms: int) -> tuple[int, ...]:
         return (sum(self.sizes(n_atoms)),)
