@@ -16,6 +16,7 @@ coefficients in each degree. Each atom gives a row of radial functions times its
 What remains are directions of atoms of one element at one radius, of which sums are known.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,6 +27,7 @@ from scipy.linalg.lapack import dpstrf
 from torch import Tensor
 
 from geomae.inversion.descriptors.density import RadialDensity
+from geomae.inversion.shell_peaks import pursued
 from geomae.inversion.symmetric_starts import symmetric_directions
 
 SPAN = 1e-10
@@ -97,29 +99,35 @@ def factors(grams: Float[Tensor, "degrees c c"], *, floor: float = 1e-13) -> lis
         floor: relative eigenvalue below which there is only rounding.
     """
     return [
-        _factor(gram, 2 * degree + 1, floor).to(grams) for degree, gram in enumerate(grams.cpu())
+        torch.from_numpy(_factor(gram, 2 * degree + 1, floor)).to(grams)
+        for degree, gram in enumerate(grams.cpu().numpy())
     ]
 
 
-def _factor(gram: Float[Tensor, "c c"], most: int, floor: float) -> Float[Tensor, "r c"]:
+def _factor(
+    gram: Float[np.ndarray, "c c"], most: int, floor: float
+) -> Float[np.ndarray, "r c"]:
     """At most so many rows with a Gram matrix."""
-    largest = float(gram.diagonal().amax())
-    upper, order, rank, _ = dpstrf(gram.numpy(), tol=floor * max(largest, 1e-30))
+    upper, order, rank, _ = dpstrf(gram, tol=floor * max(gram.diagonal().max(), 1e-30))
     if rank <= most:
         rows = np.zeros((rank, len(upper)))
         for row in range(1, rank):
             upper[row, :row] = 0.0
         rows[:, order - 1] = upper[:rank]
-        return torch.from_numpy(rows)
+        return rows
     # no coefficients have that matrix; the nearest that some have
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = np.linalg.eigh(gram)
     values, vectors = values[-most:], vectors[:, -most:]
-    kept = values > floor * values[-1].clamp(min=1e-30)
-    return (vectors[:, kept] * values[kept].sqrt()).T
+    kept = values > floor * max(values[-1], 1e-30)
+    return (vectors[:, kept] * np.sqrt(values[kept])).T
 
 
 def shells_of(
-    grams: Float[Tensor, "degrees c c"], density: RadialDensity, *, span: float = SPAN
+    grams: Float[Tensor, "degrees c c"],
+    density: RadialDensity,
+    *,
+    span: float = SPAN,
+    most: Int[Tensor, " s"] | None = None,
 ) -> Shells | None:
     """Radii, counts, sums of directions and of angles, by algebra alone.
 
@@ -127,6 +135,7 @@ def shells_of(
         grams: of each degree.
         density: whose coefficients they are of.
         span: relative singular value down to which the span of the radial functions is followed.
+        most: atoms of each element, where known: no more radii are looked for, noise or not.
 
     Returns:
         None where the counts don't come out as whole numbers: too many atoms for the radial
@@ -141,7 +150,8 @@ def shells_of(
     by_element = scalars.unflatten(0, (-1, density.n_radial))
     species, softened, inverses, merged = [], [], [], False
     for element in range(elements):
-        part = _of_element(stacked[:, element], by_element[element], density, span)
+        limit = None if most is None else int(most[element])
+        part = _of_element(stacked[:, element], by_element[element], density, span, limit)
         if part is None:
             return None
         radii, groups, inverse = part
@@ -162,28 +172,26 @@ def _moments(
     rows: list[Tensor], inverse: Float[Tensor, "c k"], relative: Float[Tensor, " k"]
 ) -> tuple[Float[Tensor, "k 3"], Float[Tensor, "degrees k k"]]:
     """Sums of directions, and of Legendre polynomials of the cosines between shells."""
-    k = len(relative)
-    sums, moments = relative.new_zeros(k, 3), []
-    size = torch.outer(relative, relative).clamp(min=1e-300)
-    for degree, part in enumerate(rows):
-        coefficients = part @ inverse
-        gram = coefficients.T @ coefficients
-        moments.append(gram / ((2 * degree + 1) * size**degree).clamp(min=1e-30))
-        if degree == 1:
-            scaled = coefficients.T / (3**0.5 * relative.clamp(min=1e-6))[:, None]
-            sums[:, : len(part)] = scaled
-    return sums, torch.stack(moments)
+    coefficients = torch.cat(rows) @ inverse
+    parts = coefficients.split([len(part) for part in rows])
+    degree = torch.arange(len(rows)).to(relative)[:, None, None]
+    size = (2 * degree + 1) * torch.outer(relative, relative) ** degree
+    moments = torch.stack([part.T @ part for part in parts]) / size.clamp(min=1e-30)
+    sums = relative.new_zeros(len(relative), 3)
+    if len(parts) > 1:
+        sums[:, : len(parts[1])] = parts[1].T / (3**0.5 * relative.clamp(min=1e-6))[:, None]
+    return sums, moments
 
 
 def _of_element(
-    rows: Tensor, scalars: Tensor, density: RadialDensity, span: float
+    rows: Tensor, scalars: Tensor, density: RadialDensity, span: float, most: int | None
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """Softened radii, the group of each, and the inverse of their radial functions."""
     empty = rows.new_zeros(0)
-    if float(scalars.norm()) < 1e-6:
+    if most == 0 or float(scalars.norm()) < 1e-6:
         return empty, empty.long(), rows.new_zeros(density.n_radial, 0)
     for limit in (span, 1e2 * span, 1e4 * span, 1e6 * span):
-        softened = softened_radii(rows, density, limit)
+        softened = softened_radii(rows, density, limit, most=most)
         if softened is None:
             continue
         inverse = torch.linalg.pinv(density.radial(softened), rtol=1e-13)
@@ -194,7 +202,7 @@ def _of_element(
 
 
 def softened_radii(
-    rows: Float[Tensor, "rows r"], density: RadialDensity, span: float
+    rows: Float[Tensor, "rows r"], density: RadialDensity, span: float, *, most: int | None = None
 ) -> Float[Tensor, " k"] | None:
     """Softened radii whose radial functions span the rows, ascending; None if there is no room.
 
@@ -202,11 +210,13 @@ def softened_radii(
         rows: coefficients of one element, of any degrees.
         density: whose radial functions they are of.
         span: relative singular value below which is rounding.
+        most: radii that there are at most, where known.
     """
     if density.envelope:
         raise ValueError("radii follow by algebra only from radial functions without envelope")
     _, sizes, basis = torch.linalg.svd(rows, full_matrices=False)
     rank = int((sizes > span * sizes[0]).sum())
+    rank = rank if most is None else min(rank, most)
     if rank > density.n_radial - 1:
         return None
     while True:
@@ -240,17 +250,23 @@ def group_radii(
 
 
 def starts_of(
-    shells: Shells, n_starts: int, generator: torch.Generator
+    shells: Shells,
+    n_starts: int,
+    generator: torch.Generator,
+    *,
+    standing: Sequence[tuple[Float[Tensor, "n 3"], Bool[Tensor, " n"]]] = (),
 ) -> Float[Tensor, "starts n 3"]:
     """Positions: what the shells tell, and directions at random where they don't.
 
-    Half of the starts have these on orbits of a symmetry that the shells may have. Atoms of one
-    shell are given directions whose sum is the shell's, as nearly as may be.
+    Half of the starts have these on orbits of a symmetry that the shells may have, others at
+    peaks of what shells that stand tell of them. Atoms of one shell are given directions whose sum
+    is the shell's, as nearly as may be.
 
     Args:
         shells: from `shells_of`.
         n_starts: how many; all are the same where nothing is open.
         generator: of the random directions.
+        standing: directions, and which atoms stand in them, as `ShellForms` gives them.
     """
     owner = shells.owner
     shape = (n_starts, len(owner), 3)
@@ -261,6 +277,11 @@ def starts_of(
         sums = shells.sums * (shells.radii > CENTRAL)[:, None]
         half = directions[: n_starts // 2]
         half[:] = symmetric_directions(shells.counts, sums, len(half), generator)
+        share = n_starts // (2 * len(standing)) if standing else 0
+        for number, (known, placed) in enumerate(standing):
+            own = slice(len(half) + number * share, len(half) + (number + 1) * share)
+            if share:
+                directions[own] = pursued(shells, known, placed, share, generator)
     alone = (shells.counts == 1)[owner]
     directions = torch.where(alone[:, None], shells.sums[owner], directions)
     share = 1 / shells.counts.to(torch.float64)

@@ -23,6 +23,7 @@ class GramFit:
         grams: target of each degree.
         density: whose coefficients they are of.
         floor: relative eigenvalue below which a direction doesn't matter.
+        most: directions at most; the number of atoms, where known.
     """
 
     def __init__(
@@ -31,8 +32,9 @@ class GramFit:
         density: RadialDensity,
         *,
         floor: float = 1e-13,
+        most: int | None = None,
     ):
-        self.density, self.grams, self.floor = density, grams, floor
+        self.density, self.grams, self.floor, self.most = density, grams, floor, most
         degree = torch.arange(density.lmax + 1)
         self.owner = torch.nn.functional.one_hot(torch.repeat_interleave(degree, 2 * degree + 1))
         self.owner = self.owner.to(grams)  # [components, degrees]
@@ -47,6 +49,7 @@ class GramFit:
         """Directions of channel space in which the target is."""
         values, vectors = torch.linalg.eigh(self.grams.sum(0))
         span = vectors[:, values > self.floor * values[-1]]
+        span = span if self.most is None else span[:, -self.most :]
         return span.unflatten(0, (len(self.density._numbers), self.density.n_radial))
 
     @cached_property

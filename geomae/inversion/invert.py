@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
-from geomae.inversion.alignment import align
+from geomae.inversion.alignment import align, has_mirror
 from geomae.inversion.crystal_alignment import crystal_gap, reduced
 from geomae.inversion.descriptors import as_descriptor
 from geomae.inversion.descriptors.base import Descriptor, as_species, names
@@ -208,11 +208,12 @@ class _Search:
         """Whether starts are solutions as they are, or far from one; they are taken then."""
         made = [self._made(starts, weights, place) for place in starts.positions]
         residuals = [float(structure.residual) for structure in made]
-        if any(1e-3 * self.tolerance < residual < FAR for residual in residuals):
+        far = np.inf if starts.certain else FAR
+        if any(starts.exact < residual < far for residual in residuals):
             return False
         self.tried += len(made)
         for structure in made:
-            self._take(structure)
+            self._take(structure, starts)
         return True
 
     def _consider(self, starts: Starts, weights: Tensor, place: Tensor, rough: float) -> None:
@@ -225,14 +226,12 @@ class _Search:
         if doubtful and not self.problem.descriptor.lattice:
             polished = self._polish(weights, made.positions)
             made = min(made, self._made(starts, weights, polished), key=lambda s: s.residual)
-        if made.residual < best:
-            self.fit = starts.fit
-        self._take(made, found_by_chance=not starts.exact)
+        self._take(made, starts)
 
-    def _take(self, made: Structure, *, found_by_chance: bool = False) -> None:
+    def _take(self, made: Structure, starts: Starts) -> None:
         """Keep a structure if it is the nearest, or a solution that is not known yet."""
         if self.nearest is None or made.residual < self.nearest.residual:
-            self.nearest = made
+            self.nearest, self.fit = made, starts.fit
         if made.residual > self.tolerance or not made.framed:
             return
         if not self.problem.descriptor.sees(made.positions):
@@ -241,7 +240,8 @@ class _Search:
             if self._same(known, made):
                 if made.residual < known.residual:
                     self.solutions[self.solutions.index(known)] = made
-                self.hits += found_by_chance
+                # what was not left to chance confirms nothing
+                self.hits += not starts.exact
                 return
         self.solutions.append(made)
         self.hits = 1
@@ -321,8 +321,8 @@ class _Search:
     def _is_achiral(self, structure: Structure) -> bool:
         if self.problem.descriptor.lattice:
             return False
-        if float(torch.linalg.svdvals(structure.positions)[2:].sum()) < 1e-6:
-            return True  # flat
+        if has_mirror(structure, centre=self.problem.descriptor.centre):
+            return True
         other = Structure(structure.numbers, -structure.positions)
         return align(structure, other, centre=self.problem.descriptor.centre).rmsd < DISTINCT
 

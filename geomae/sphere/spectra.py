@@ -63,15 +63,18 @@ def bispectrum_triples(lmax: int, *, odd: bool = False) -> list[tuple[int, int, 
 
 @dataclass(frozen=True)
 class _Couplings:
-    """Coefficients for each pair of degrees, `[m1 * m2, all m3]`, and where results go.
+    """How components of degrees are coupled.
 
     Attributes:
-        pairs: the two degrees, and coefficients for all third ones.
+        tables: coefficients `[m1 * m2, all m3]` for each pair of degrees.
+        first, second: components of the products of all pairs, one pair after the other.
         third: component that each coupled one is multiplied by.
         triple: number of the triple that each of these products belongs to.
     """
 
-    pairs: list[tuple[int, int, Constant]]
+    tables: list[Constant]
+    first: Constant
+    second: Constant
     third: Constant
     triple: Constant
 
@@ -82,15 +85,19 @@ def _couplings(lmax: int, odd: bool) -> _Couplings:
     triples = bispectrum_triples(lmax, odd=odd)
     for a, b, c in triples:
         thirds.setdefault((a, b), []).append(c)
-    pairs = []
+    tables, products = [], []
     for (a, b), third in thirds.items():
-        tables = [o3.wigner_3j(a, b, c, dtype=torch.float64).flatten(0, 1) for c in third]
-        pairs.append((a, b, Constant(torch.cat(tables, 1))))
+        parts = [o3.wigner_3j(a, b, c, dtype=torch.float64).flatten(0, 1) for c in third]
+        tables.append(Constant(torch.cat(parts, 1)))
+        own = torch.arange(a**2, (a + 1) ** 2), torch.arange(b**2, (b + 1) ** 2)
+        products.append(torch.cartesian_prod(*own))
+    first, second = torch.cat(products).T
     last = [c for _, _, c in triples]
     components = torch.cat([torch.arange(c**2, (c + 1) ** 2) for c in last])
     sizes = torch.tensor([2 * c + 1 for c in last])
     owner = torch.repeat_interleave(torch.arange(len(last)), sizes)
-    return _Couplings(pairs, Constant(components), Constant(owner))
+    indices = (first, second, components, owner)
+    return _Couplings(tables, *(Constant(index.contiguous()) for index in indices))
 
 
 def bispectrum(
@@ -109,16 +116,12 @@ def bispectrum(
     Returns:
         One entry for each of `bispectrum_triples(lmax, odd=odd)`.
     """
-    lmax = lmax_of(coefficients)
-    blocks = coefficients.split([2 * degree + 1 for degree in range(lmax + 1)], -1)
-    known = _couplings(lmax, odd)
-    coupled = torch.cat(
-        [
-            (blocks[a][..., :, None] * blocks[b][..., None, :]).flatten(-2) @ table(coefficients)
-            for a, b, table in known.pairs
-        ],
-        -1,
-    )
+    known = _couplings(lmax_of(coefficients), odd)
+    pairs = coefficients[..., known.first(coefficients)]
+    pairs = pairs * coefficients[..., known.second(coefficients)]
+    tables = [table(coefficients) for table in known.tables]
+    parts = pairs.split([len(table) for table in tables], -1)
+    coupled = torch.cat([part @ table for part, table in zip(parts, tables, strict=True)], -1)
     products = coupled * coefficients[..., known.third(coefficients)]
     triple = known.triple(coefficients)
     entries = products.new_zeros(*products.shape[:-1], int(known.triple.values[-1]) + 1)
