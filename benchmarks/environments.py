@@ -181,7 +181,8 @@ def measure(
         good += right
         wrong += bool(solutions) and not right
         said = "right" if right else "wrong" if solutions else "none"
-        print(f"  {known.formula}, {known.n_atoms}: {said}, {seconds[-1]:.2f} s", flush=True)
+        rest = f", residual {float(solutions[0].residual):.0e}" if solutions else ""
+        print(f"  {known.formula}, {known.n_atoms}: {said}, {seconds[-1]:.2f} s{rest}", flush=True)
     return len(members), good, wrong, float(np.median(seconds))
 
 

@@ -16,7 +16,7 @@ coefficients in each degree. Each atom gives a row of radial functions times its
 What remains are directions of atoms of one element at one radius, of which sums are known.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -255,6 +255,7 @@ def starts_of(
     generator: torch.Generator,
     *,
     standing: Sequence[tuple[Float[Tensor, "n 3"], Bool[Tensor, " n"]]] = (),
+    shapes: Mapping[int, Float[Tensor, "m 3"]] | None = None,
 ) -> Float[Tensor, "starts n 3"]:
     """Positions: what the shells tell, and directions at random where they don't.
 
@@ -267,6 +268,7 @@ def starts_of(
         n_starts: how many; all are the same where nothing is open.
         generator: of the random directions.
         standing: directions, and which atoms stand in them, as `ShellForms` gives them.
+        shapes: of shells whose angles are known, from `ShellForms` too.
     """
     owner = shells.owner
     shape = (n_starts, len(owner), 3)
@@ -281,7 +283,8 @@ def starts_of(
         for number, (known, placed) in enumerate(standing):
             own = slice(len(half) + number * share, len(half) + (number + 1) * share)
             if share:
-                directions[own] = pursued(shells, known, placed, share, generator)
+                made = pursued(shells, known, placed, share, generator, shapes=shapes)
+                directions[own] = made
     alone = (shells.counts == 1)[owner]
     directions = torch.where(alone[:, None], shells.sums[owner], directions)
     share = 1 / shells.counts.to(torch.float64)

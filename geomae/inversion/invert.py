@@ -45,6 +45,11 @@ CONFIRMED = 6
 FAR = 1e-3
 """Relative residual beyond which a start that should be exact is none."""
 
+SECOND = 1e-2
+"""Part of the tolerance that a solution must reach where values change at second order only along
+some motions: there a residual leaves room for steps of its square root.
+"""
+
 FLAT = 1e-7
 """Singular values of the Jacobian below this, relative to the largest, count as zero."""
 
@@ -77,7 +82,8 @@ def invert(
             turned so that theirs are these.
         n_solutions: stop when so many different ones were found.
         seed: of what is random.
-        tolerance: largest relative residual of a solution.
+        tolerance: largest relative residual of a solution; a hundredth of it about one centre where
+            the values change at second order only along some motions of its atoms.
         n_starts: to refine, at most about so many.
         starts: what proposes structures before algebra and chance do, such as a trained network.
 
@@ -158,6 +164,7 @@ class _Search:
         self.nearest: Structure | None = None
         self.fit: Fit | None = None
         self.messages: list[str] = []
+        self.doubt: list[str] = []
 
     def run(self, route: Proposer, *, last: bool) -> bool:
         """Refine what a route proposes; whether the search is over."""
@@ -234,6 +241,8 @@ class _Search:
             self.nearest, self.fit = made, starts.fit
         if made.residual > self.tolerance or not made.framed:
             return
+        if made.residual > SECOND * self.tolerance and self._is_flat(made, starts):
+            return
         if not self.problem.descriptor.sees(made.positions):
             return
         for known in self.solutions:
@@ -245,6 +254,21 @@ class _Search:
                 return
         self.solutions.append(made)
         self.hits = 1
+
+    def _is_flat(self, made: Structure, starts: Starts) -> bool:
+        """Whether values about one centre change at second order only, along some motions."""
+        descriptor = self.problem.descriptor
+        if descriptor.lattice or (isinstance(descriptor, Soap) and descriptor.centres == "all"):
+            return False
+        jacobian = starts.fit.jacobian if starts.fit else descriptor.jacobian
+        flat = len(free_motions(descriptor, made, jacobian))
+        if flat:
+            text = (
+                f"{made.formula} with a residual of {float(made.residual):.1e} is not counted: "
+                f"values change at second order only along {flat} of its motions"
+            )
+            self.doubt = [text]
+        return bool(flat)
 
     def _polish(self, weights: Tensor, place: Tensor) -> Tensor:
         """Refined against the whole descriptor."""
@@ -315,7 +339,7 @@ class _Search:
             n_starts=self.tried,
             route="none" if nearest is None else nearest.route,
             motions=partial(_motions, self.problem.descriptor, nearest, self.fit),
-            messages=self.messages,
+            messages=self.messages + ([] if found else self.doubt),
         )
 
     def _is_achiral(self, structure: Structure) -> bool:

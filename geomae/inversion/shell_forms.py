@@ -73,6 +73,16 @@ class ShellForms:
         short = (self.relative < SHORT)[self.owner] & ~self._central
         self.certain = complete and arranger.exhausted and sure and not short.any()
 
+    def shapes(self) -> dict[int, Float[Tensor, "n 3"]]:
+        """Directions of each shell of several atoms whose angles are known, turned anyhow."""
+        found = {}
+        for shell in np.flatnonzero((self.counts > 1) & (self.relative > SHORT)).tolist():
+            arranger = Arranger(self.counts, self.tables)
+            made = next(arranger.arranged(NOTHING, {shell}), NOTHING)
+            if len(made.owner) == self.counts[shell]:
+                found[shell] = torch.from_numpy(made.directions)
+        return found
+
     @property
     def _central(self) -> Bool[np.ndarray, " n"]:
         return (self.shells.central.numpy())[self.owner]

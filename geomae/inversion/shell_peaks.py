@@ -1,11 +1,12 @@
-"""Shells whose angles are not known, placed where their signals peak.
+"""Shells that angles alone do not put in place, placed where their signals peak.
 
 Once some shells stand, the sums of Legendre polynomials between them and another shell are linear
 in that shell's harmonics. So the shell is known as a signal on the sphere, in the components that the
 others span. Its atoms are looked for at the peaks of the signal, one after the other (matching
-pursuit: Mallat and Zhang 1993).
+pursuit: Mallat and Zhang 1993); a shell whose own angles are known is turned as a whole.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,12 +35,27 @@ SWEEPS = 3
 """How often each atom is taken out and put back."""
 
 
+TURNS = 1000
+"""Rotations that are tried for a shell of known angles."""
+
+FOLLOWED = 64
+"""Of these that are followed downhill."""
+
+STEPS = 20
+"""Of Levenberg and Marquardt from each of them."""
+
+NUDGE = 1e-4
+"""Rotation, in radians, for differences."""
+
+
 def pursued(
     shells: "Shells",
     directions: Float[Tensor, "n 3"],
     placed: Bool[Tensor, " n"],
     n_starts: int,
     generator: torch.Generator,
+    *,
+    shapes: Mapping[int, Float[Tensor, "m 3"]] | None = None,
 ) -> Float[Tensor, "starts n 3"]:
     """Directions of all atoms: those that stand, and others at peaks.
 
@@ -49,6 +65,7 @@ def pursued(
         placed: which these are.
         n_starts: how many; there is some chance in all but the first.
         generator: of the chance.
+        shapes: directions of some shells' atoms, turned anyhow.
     """
     made = directions.expand(n_starts, -1, -1).clone()
     owner, known = shells.owner, placed.clone()
@@ -73,9 +90,61 @@ def pursued(
                 for inverse, gram in zip(inverses, shells.moments, strict=True)
             ]
         )
-        picked = _pursue(seen, grid, signal, int(shells.counts[shell]), n_starts, generator)
-        made[:, owner == shell] = grid[picked]
-    return made
+        if shapes and shell in shapes:
+            made[:, owner == shell] = _turned(shapes[shell], sums, signal, n_starts, generator)
+        else:
+            picked = _pursue(seen, grid, signal, int(shells.counts[shell]), n_starts, generator)
+            made[:, owner == shell] = grid[picked]
+    # what stands may be turned freely as long as no sum of directions is among it
+    whole = (owner == torch.arange(len(shells.counts))[:, None]).to(made) * ~shells.central[:, None]
+    left, _, right = torch.linalg.svd((whole @ made).mT @ shells.sums)
+    return made @ (left @ right)
+
+
+def _turned(
+    shape: Float[Tensor, "m 3"],
+    sums: Float[Tensor, "k components"],
+    signal: Float[Tensor, " components"],
+    n_starts: int,
+    generator: torch.Generator,
+) -> Float[Tensor, "starts m 3"]:
+    """A shape in the orientations that explain its signal best, the best first."""
+    lmax = round(sums.shape[1] ** 0.5) - 1
+    blocks = [sums[:, degree**2 : (degree + 1) ** 2] for degree in range(lmax + 1)]
+    spans = [torch.linalg.pinv(block, rtol=SEEN) @ block for block in blocks]
+    scale = [span / (2 * degree + 1) ** 0.5 for degree, span in enumerate(spans)]
+    seen = torch.block_diag(*scale)
+    goal = signal @ seen
+
+    def error(turns: Float[Tensor, "*t 3 3"]) -> Float[Tensor, "*t m"]:
+        return spherical_harmonics(lmax, shape @ turns).sum(-2) @ seen - goal
+
+    noise = torch.randn(TURNS, 3, 3, generator=generator, dtype=shape.dtype)
+    turns, triangle = torch.linalg.qr(noise)
+    turns = turns * triangle.diagonal(dim1=1, dim2=2).sign()[:, None]
+    turns = turns[torch.argsort(error(turns).square().sum(1))[: max(FOLLOWED, n_starts)]]
+    # each goes downhill by itself: different orientations may explain as much
+    generators = torch.linalg.cross(
+        torch.eye(3, dtype=shape.dtype)[:, None].expand(3, 3, 3),
+        torch.eye(3, dtype=shape.dtype).expand(3, 3, 3),
+        dim=2,
+    )
+    nudges = torch.linalg.matrix_exp(NUDGE * torch.cat([generators, -generators]))
+    damping = torch.full((len(turns), 1, 1), 0.1, dtype=shape.dtype)
+    old = error(turns)
+    for _ in range(STEPS):
+        there = error(turns[:, None] @ nudges)
+        slopes = (there[:, :3] - there[:, 3:]) / (2 * NUDGE)
+        normal = slopes @ slopes.mT
+        ridge = damping * normal.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] + 1e-14
+        step = torch.linalg.solve(normal + ridge * torch.eye(3), -slopes @ old[:, :, None])
+        turn = torch.linalg.matrix_exp((step[..., None] * generators).sum(1))
+        new = error(turns @ turn)
+        better = new.square().sum(1) < old.square().sum(1)
+        turns = torch.where(better[:, None, None], turns @ turn, turns)
+        old = torch.where(better[:, None], new, old)
+        damping *= torch.where(better, 0.2, 4.0)[:, None, None]
+    return shape @ turns[torch.argsort(old.square().sum(1))[:n_starts]]
 
 
 def _pursue(

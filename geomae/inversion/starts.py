@@ -123,7 +123,7 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
     if not problem.fits(numbers):
         return
     fit, given = GramFit(grams, spectrum.density, most=len(numbers)), 0
-    standing = []
+    standing, shapes = [], None
     if shells.n_open:
         forms = ShellForms(shells)
         places = None
@@ -135,10 +135,11 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
                 standing.append((directions, placed))
         if forms.certain and places is not None:
             yield Starts(numbers, places[:0], "algebra", fit, certain=True)
+        shapes = forms.shapes() if standing else None
     for batch in (1, 16, 16) if not shells.n_open else (8, 16, 32, 64, 128, 256):
         if given >= n:
             return
-        positions = starts_of(shells, batch, generator, standing=standing)
+        positions = starts_of(shells, batch, generator, standing=standing, shapes=shapes)
         if not shells.n_open and given:
             noise = torch.randn(positions.shape, generator=generator, dtype=positions.dtype)
             positions = positions + SHAKEN * noise
