@@ -28,13 +28,18 @@ EXACT = 1e-3
 BINS = ((2, 6), (7, 11), (12, 16), (17, 22), (23, 32), (33, 45), (46, 60))
 """Numbers of neighbours, from and to."""
 
-STARTS = 40
-"""Refined at most, of each environment."""
+MANY = 32
+"""Neighbours beyond which `--starts-beyond` counts."""
 
 
 @dataclass
 class Row:
-    """Success of one descriptor in one bin; time in processor seconds."""
+    """Success of one descriptor in one bin; time in processor seconds.
+
+    Attributes:
+        asked, seed, data, starts: options that it was measured with; another run of them is another
+            row.
+    """
 
     kind: str
     n_radial: int
@@ -44,6 +49,16 @@ class Row:
     inverted: int
     claimed_wrongly: int
     median_seconds: float
+    asked: int
+    seed: int
+    data: str
+    starts: int
+
+    @property
+    def key(self) -> tuple:
+        """What was measured, and with which options."""
+        options = self.asked, self.seed, self.data, self.starts
+        return self.kind, self.n_radial, self.lmax, tuple(self.bin), *options
 
 
 def main() -> None:
@@ -51,16 +66,26 @@ def main() -> None:
     torch.set_num_threads(1)
     pool = environments(options)
     rows = read_rows(options.json, Row)
-    known = {(row.kind, row.n_radial, row.lmax, tuple(row.bin)) for row in rows}
+    known = {row.key: row for row in rows}
+    shown = []
     for kind, n_radial, lmax in settings(options.quick):
         asked = options.setting in (None, f"{n_radial},{lmax}")
         if options.kind not in (None, kind) or not asked:
             continue
         for span, members in zip(BINS, pool, strict=True):
-            if members and (kind, n_radial, lmax, span) not in known:
-                rows.append(measure(kind, n_radial, lmax, span, members, options))
+            if not members or (options.bins and f"{span[0]}-{span[1]}" not in options.bins):
+                continue
+            starts = options.starts if span[0] <= MANY else options.starts_beyond
+            with_options = options.n, options.seed, options.data, starts
+            key = kind, n_radial, lmax, span, *with_options
+            if key not in known:
+                found = measure(kind, n_radial, lmax, members, options, starts)
+                rows.append(Row(kind, n_radial, lmax, span, *found, *with_options))
+                print(rows[-1], flush=True)
+                known[key] = rows[-1]
                 write_rows(options.json, rows)
-    draw_success(options.plot, panels_of(rows), sizes="neighbours", legend="radial functions")
+            shown.append(known[key])
+    draw_success(options.plot, panels_of(shown), sizes="neighbours", legend="radial functions")
 
 
 def _options() -> argparse.Namespace:
@@ -68,6 +93,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("-n", type=int, default=20, help="environments of each number of atoms")
     parser.add_argument("--kind", choices=["spectra", "soap"], help="only this descriptor")
     parser.add_argument("--setting", help="only this, as radial functions and degree: 16,4")
+    parser.add_argument("--bins", nargs="+", help="only these numbers of neighbours: 23-32")
+    parser.add_argument("--starts", type=int, default=160, help="refined of each, at most")
+    parser.add_argument("--starts-beyond", type=int, default=320, help=f"beyond {MANY} neighbours")
     parser.add_argument("--data", default="qm9,mp20", help="data sets they are of")
     parser.add_argument("--cutoff", type=float, default=5.0, help="in Å")
     parser.add_argument("--seed", type=int, default=0)
@@ -83,7 +111,7 @@ def settings(quick: bool) -> list[tuple[str, int, int]]:
     """Descriptor, radial functions, degree."""
     if quick:
         return [("spectra", 16, 4)]
-    return [("spectra", n, lmax) for n in (8, 16, 32) for lmax in (2, 4, 6)] + [
+    return [("spectra", n, lmax) for n in (8, 12, 16, 32) for lmax in (2, 4, 6)] + [
         ("soap", n, lmax) for n in (8, 12) for lmax in (4, 8)
     ]
 
@@ -127,11 +155,11 @@ def measure(
     kind: str,
     n_radial: int,
     lmax: int,
-    span: tuple[int, int],
     members: Sequence[Structure],
     options: argparse.Namespace,
-) -> Row:
-    """Invert every environment of a bin, and print the figures."""
+    starts: int,
+) -> tuple[int, int, int, float]:
+    """Environments of a bin, those inverted, those claimed wrongly, and seconds."""
     good, wrong, seconds = 0, 0, []
     for known in members:
         descriptor = described(kind, n_radial, lmax, known, options.cutoff)
@@ -141,7 +169,7 @@ def measure(
                 descriptor,
                 descriptor.of(known),
                 n_solutions=1,
-                n_starts=STARTS,
+                n_starts=starts,
                 seed=options.seed,
             )
             solutions = result.solutions
@@ -152,9 +180,10 @@ def measure(
         right = bool(solutions) and is_right(known, solutions[0])
         good += right
         wrong += bool(solutions) and not right
-    row = Row(kind, n_radial, lmax, span, len(members), good, wrong, float(np.median(seconds)))
-    print(row, flush=True)
-    return row
+        said = "right" if right else "wrong" if solutions else "none"
+        rest = f", residual {float(solutions[0].residual):.0e}" if solutions else ""
+        print(f"  {known.formula}, {known.n_atoms}: {said}, {seconds[-1]:.2f} s{rest}", flush=True)
+    return len(members), good, wrong, float(np.median(seconds))
 
 
 def is_right(known: Structure, found: Structure) -> bool:

@@ -46,7 +46,7 @@ def draw_success(
 
     width = max(3.2 * len(panels), 6.4)
     figure = Figure(figsize=(width, 3.4), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for ax, (title, curves) in zip(axes, panels.items(), strict=True):
         for label, curve in curves.items():
             places = sorted(curve)

@@ -16,13 +16,18 @@ coefficients in each degree. Each atom gives a row of radial functions times its
 What remains are directions of atoms of one element at one radius, of which sums are known.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.linalg.lapack import dpstrf
 from torch import Tensor
 
 from geomae.inversion.descriptors.density import RadialDensity
+from geomae.inversion.shell_peaks import pursued
 from geomae.inversion.symmetric_starts import symmetric_directions
 
 SPAN = 1e-10
@@ -30,6 +35,9 @@ SPAN = 1e-10
 
 CENTRAL = 1e-3
 """Radius in Å below which an atom is at the centre."""
+
+ONE_RADIUS = 1e-5
+"""Å up to which radii are taken for one."""
 
 WHOLE = 0.05
 """How far from a whole number a count of atoms may come out."""
@@ -44,12 +52,34 @@ class Shells:
         radii: in Å, of its atoms on average, `[k]`.
         counts: atoms in it, `[k]`.
         sums: of the directions of its atoms, in a common frame, `[k, 3]`.
+        moments: of each two shells, Legendre polynomials of the cosines between their atoms,
+            summed, `[degrees, k, k]`.
+        relative: radii in parts of their softened lengths, `[k]`.
+        merged: whether radii are joined that are not the same.
     """
 
     species: Int[Tensor, " k"]
     radii: Float[Tensor, " k"]
     counts: Int[Tensor, " k"]
     sums: Float[Tensor, "k 3"]
+    moments: Float[Tensor, "degrees k k"]
+    relative: Float[Tensor, " k"]
+    merged: bool
+
+    @property
+    def central(self) -> Bool[Tensor, " k"]:
+        """Shells at the centre, whose atoms have no direction."""
+        return self.radii < CENTRAL
+
+    @cached_property
+    def owner(self) -> Int[Tensor, " n"]:
+        """Shell of each atom."""
+        return torch.repeat_interleave(torch.arange(len(self.counts)), self.counts)
+
+    @property
+    def atoms(self) -> Int[Tensor, " n"]:
+        """Index of the element of each atom."""
+        return self.species[self.owner]
 
     @property
     def n_atoms(self) -> int:
@@ -68,53 +98,100 @@ def factors(grams: Float[Tensor, "degrees c c"], *, floor: float = 1e-13) -> lis
         grams: of each degree.
         floor: relative eigenvalue below which there is only rounding.
     """
-    rows = []
-    for degree, gram in enumerate(grams):
-        values, vectors = torch.linalg.eigh(gram)
-        values, vectors = values[-(2 * degree + 1) :], vectors[:, -(2 * degree + 1) :]
-        kept = values > floor * values[-1].clamp(min=1e-30)
-        rows.append((vectors[:, kept] * values[kept].sqrt()).T)
-    return rows
+    return [
+        torch.from_numpy(_factor(gram, 2 * degree + 1, floor)).to(grams)
+        for degree, gram in enumerate(grams.cpu().numpy())
+    ]
+
+
+def _factor(
+    gram: Float[np.ndarray, "c c"], most: int, floor: float
+) -> Float[np.ndarray, "r c"]:
+    """At most so many rows with a Gram matrix."""
+    upper, order, rank, _ = dpstrf(gram, tol=floor * max(gram.diagonal().max(), 1e-30))
+    if rank <= most:
+        rows = np.zeros((rank, len(upper)))
+        for row in range(1, rank):
+            upper[row, :row] = 0.0
+        rows[:, order - 1] = upper[:rank]
+        return rows
+    # no coefficients have that matrix; the nearest that some have
+    values, vectors = np.linalg.eigh(gram)
+    values, vectors = values[-most:], vectors[:, -most:]
+    kept = values > floor * max(values[-1], 1e-30)
+    return (vectors[:, kept] * np.sqrt(values[kept])).T
 
 
 def shells_of(
-    grams: Float[Tensor, "degrees c c"], density: RadialDensity, *, span: float = SPAN
+    grams: Float[Tensor, "degrees c c"],
+    density: RadialDensity,
+    *,
+    span: float = SPAN,
+    most: Int[Tensor, " s"] | None = None,
 ) -> Shells | None:
-    """Radii, counts and sums of directions, by algebra alone.
+    """Radii, counts, sums of directions and of angles, by algebra alone.
 
     Args:
         grams: of each degree.
         density: whose coefficients they are of.
         span: relative singular value down to which the span of the radial functions is followed.
+        most: atoms of each element, where known: no more radii are looked for, noise or not.
 
     Returns:
         None where the counts don't come out as whole numbers: too many atoms for the radial
         functions, or no structure at all.
     """
     rows = factors(grams)
-    stacked = torch.cat(rows).unflatten(1, (len(density._numbers), -1))
+    elements = len(density._numbers)
+    stacked = torch.cat(rows).unflatten(1, (elements, -1))
+    if not len(rows[0]):
+        return None
     scalars = rows[0][-1] * torch.sign(rows[0][-1].unflatten(0, (-1, density.n_radial))[:, 0].sum())
     by_element = scalars.unflatten(0, (-1, density.n_radial))
-    first = rows[1].unflatten(1, (len(density._numbers), -1)) if len(rows) > 1 else None
-    parts = []
-    for element in range(len(density._numbers)):
-        part = _of_element(stacked[:, element], by_element[element], density, span)
+    species, softened, inverses, merged = [], [], [], False
+    for element in range(elements):
+        limit = None if most is None else int(most[element])
+        part = _of_element(stacked[:, element], by_element[element], density, span, limit)
         if part is None:
             return None
-        softened, groups, basis = part
-        parts.append(_merge(element, softened, groups, basis, by_element, first, density))
-    return Shells(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        radii, groups, inverse = part
+        member = (groups[:, None] == groups.unique()).to(inverse)
+        softened.append((radii @ member) / member.sum(0))
+        inverses.append(inverse @ member)
+        species += [element] * member.shape[1]
+        merged |= member.shape[1] < len(groups)
+    inverse, length = torch.block_diag(*inverses), torch.cat(softened)
+    radii = density.harden(length)
+    relative = radii / length
+    sums, moments = _moments(rows, inverse, relative)
+    counts = (scalars @ inverse).round().long()
+    return Shells(torch.tensor(species), radii, counts, sums, moments, relative, merged)
+
+
+def _moments(
+    rows: list[Tensor], inverse: Float[Tensor, "c k"], relative: Float[Tensor, " k"]
+) -> tuple[Float[Tensor, "k 3"], Float[Tensor, "degrees k k"]]:
+    """Sums of directions, and of Legendre polynomials of the cosines between shells."""
+    coefficients = torch.cat(rows) @ inverse
+    parts = coefficients.split([len(part) for part in rows])
+    degree = torch.arange(len(rows)).to(relative)[:, None, None]
+    size = (2 * degree + 1) * torch.outer(relative, relative) ** degree
+    moments = torch.stack([part.T @ part for part in parts]) / size.clamp(min=1e-30)
+    sums = relative.new_zeros(len(relative), 3)
+    if len(parts) > 1:
+        sums[:, : len(parts[1])] = parts[1].T / (3**0.5 * relative.clamp(min=1e-6))[:, None]
+    return sums, moments
 
 
 def _of_element(
-    rows: Tensor, scalars: Tensor, density: RadialDensity, span: float
+    rows: Tensor, scalars: Tensor, density: RadialDensity, span: float, most: int | None
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """Softened radii, the group of each, and the inverse of their radial functions."""
     empty = rows.new_zeros(0)
-    if float(scalars.norm()) < 1e-6:
+    if most == 0 or float(scalars.norm()) < 1e-6:
         return empty, empty.long(), rows.new_zeros(density.n_radial, 0)
     for limit in (span, 1e2 * span, 1e4 * span, 1e6 * span):
-        softened = softened_radii(rows, density, limit)
+        softened = softened_radii(rows, density, limit, most=most)
         if softened is None:
             continue
         inverse = torch.linalg.pinv(density.radial(softened), rtol=1e-13)
@@ -125,7 +202,7 @@ def _of_element(
 
 
 def softened_radii(
-    rows: Float[Tensor, "rows r"], density: RadialDensity, span: float
+    rows: Float[Tensor, "rows r"], density: RadialDensity, span: float, *, most: int | None = None
 ) -> Float[Tensor, " k"] | None:
     """Softened radii whose radial functions span the rows, ascending; None if there is no room.
 
@@ -133,18 +210,26 @@ def softened_radii(
         rows: coefficients of one element, of any degrees.
         density: whose radial functions they are of.
         span: relative singular value below which is rounding.
+        most: radii that there are at most, where known.
     """
     if density.envelope:
         raise ValueError("radii follow by algebra only from radial functions without envelope")
     _, sizes, basis = torch.linalg.svd(rows, full_matrices=False)
     rank = int((sizes > span * sizes[0]).sum())
+    rank = rank if most is None else min(rank, most)
     if rank > density.n_radial - 1:
         return None
-    below = torch.nn.functional.pad(basis[:rank].T, (0, 0, 1, 0))
-    neighbours = (below[:-2] + below[2:]) / 2
-    shift = torch.linalg.lstsq(below[1:-1], neighbours).solution
-    cosines = torch.linalg.eigvals(shift).real.clamp(-1, 1)
-    return torch.sort(torch.arccos(cosines) * density.reach / torch.pi).values
+    while True:
+        below = torch.nn.functional.pad(basis[:rank].T, (0, 0, 1, 0))
+        neighbours = (below[:-2] + below[2:]) / 2
+        shift = torch.linalg.lstsq(below[1:-1], neighbours).solution
+        cosines = torch.linalg.eigvals(shift).real.clamp(-1, 1)
+        softened = torch.sort(torch.arccos(cosines) * density.reach / torch.pi).values
+        # rounding would drown what nearly equal radii add, each by itself
+        different = 1 + int((softened.diff() > ONE_RADIUS).sum())
+        if different >= rank:
+            return softened
+        rank = different
 
 
 def group_radii(
@@ -164,47 +249,28 @@ def group_radii(
     return None
 
 
-def _merge(
-    element: int,
-    softened: Tensor,
-    groups: Tensor,
-    inverse: Tensor,
-    scalars: Tensor,
-    first: Tensor | None,
-    density: RadialDensity,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Species, radii, counts and sums of directions of one element's shells."""
-    k = int(groups[-1]) + 1 if len(groups) else 0
-
-    def total(values: Tensor) -> Tensor:
-        return values.new_zeros(k, *values.shape[1:]).index_add(0, groups, values)
-
-    weights = scalars[element] @ inverse
-    counts = total(weights).round()
-    spread = torch.bincount(groups, minlength=k).to(softened)
-    mean = total(softened) / spread.clamp(min=1)
-    radii = density.harden(mean)
-    sums = softened.new_zeros(k, 3)
-    if first is not None:
-        sums[:, : len(first)] = total((first[:, element] @ inverse).T)
-        sums = sums * (mean / (3**0.5 * radii.clamp(min=1e-6)))[:, None]
-    return torch.full((k,), element), radii, counts.long(), sums
-
-
 def starts_of(
-    shells: Shells, n_starts: int, generator: torch.Generator
-) -> tuple[Int[Tensor, " n"], Float[Tensor, "starts n 3"]]:
-    """Species and positions: what the shells tell, and directions at random where they don't.
+    shells: Shells,
+    n_starts: int,
+    generator: torch.Generator,
+    *,
+    standing: Sequence[tuple[Float[Tensor, "n 3"], Bool[Tensor, " n"]]] = (),
+    shapes: Mapping[int, Float[Tensor, "m 3"]] | None = None,
+) -> Float[Tensor, "starts n 3"]:
+    """Positions: what the shells tell, and directions at random where they don't.
 
-    Half of the starts have these on orbits of a symmetry that the shells may have. Atoms of one
-    shell are given directions whose sum is the shell's, as nearly as may be.
+    Half of the starts have these on orbits of a symmetry that the shells may have, others at
+    peaks of what shells that stand tell of them. Atoms of one shell are given directions whose sum
+    is the shell's, as nearly as may be.
 
     Args:
         shells: from `shells_of`.
         n_starts: how many; all are the same where nothing is open.
         generator: of the random directions.
+        standing: directions, and which atoms stand in them, as `ShellForms` gives them.
+        shapes: of shells whose angles are known, from `ShellForms` too.
     """
-    owner = torch.repeat_interleave(torch.arange(len(shells.counts)), shells.counts)
+    owner = shells.owner
     shape = (n_starts, len(owner), 3)
     noise = torch.randn(shape, generator=generator, dtype=torch.float64)
     directions = torch.nn.functional.normalize(noise, dim=2)
@@ -213,6 +279,12 @@ def starts_of(
         sums = shells.sums * (shells.radii > CENTRAL)[:, None]
         half = directions[: n_starts // 2]
         half[:] = symmetric_directions(shells.counts, sums, len(half), generator)
+        share = n_starts // (2 * len(standing)) if standing else 0
+        for number, (known, placed) in enumerate(standing):
+            own = slice(len(half) + number * share, len(half) + (number + 1) * share)
+            if share:
+                made = pursued(shells, known, placed, share, generator, shapes=shapes)
+                directions[own] = made
     alone = (shells.counts == 1)[owner]
     directions = torch.where(alone[:, None], shells.sums[owner], directions)
     share = 1 / shells.counts.to(torch.float64)
@@ -225,7 +297,7 @@ def starts_of(
         first = shells.counts.cumsum(0)[pairs] - 2
         halves = _halves(shells.sums[pairs], directions[:, first])
         directions[:, first], directions[:, first + 1] = halves, shells.sums[pairs] - halves
-    return shells.species[owner], directions * shells.radii[owner][:, None]
+    return directions * shells.radii[owner][:, None]
 
 
 def _halves(

@@ -15,6 +15,13 @@ CANDIDATES = 256
 """Triples of atoms that are tried as images of three atoms of the reference."""
 
 
+FLAT = 1e-5
+"""Å from a plane, or from a mirror image, that is rounding."""
+
+SAME = 1e-9
+"""RMSD in Å that no other matching need be tried to better."""
+
+
 @dataclass(frozen=True)
 class Alignment:
     """How a structure lies on a reference.
@@ -61,6 +68,30 @@ def align(
     return best
 
 
+def has_mirror(structure: Structure, *, centre: str = "centroid") -> bool:
+    """Whether a plane that exchanges two like atoms, or one with all atoms, is a mirror.
+
+    A structure without such a plane may still be its own mirror image, by a rotation reflection.
+
+    Args:
+        structure: finite.
+        centre: that planes go through: 'centroid' of the atoms or 'origin'.
+    """
+    place = structure.positions.double()
+    if centre == "centroid":
+        place = place - place.mean(0)
+    if len(place) < 3 or float(torch.linalg.svdvals(place)[2]) < FLAT:
+        return True
+    alike = structure.numbers[:, None] == structure.numbers
+    radii = place.norm(dim=1)
+    first, second = torch.nonzero(alike & ((radii[:, None] - radii).abs() < FLAT)).unbind(1)
+    normals = (place[first] - place[second])[first < second][:CANDIDATES]
+    normals = torch.nn.functional.normalize(normals, dim=1)[:, None]
+    images = place - 2 * (place * normals).sum(2, keepdim=True) * normals
+    gaps = torch.cdist(images, place.expand(len(images), -1, -1)).masked_fill(~alike, torch.inf)
+    return bool((gaps.amin(2).amax(1) < FLAT).any())
+
+
 def _align_proper(numbers: Tensor, fixed: Tensor, others: Tensor, moving: Tensor) -> Alignment:
     anchors = _anchors(numbers, fixed)
     matrices = _candidate_turns(numbers, fixed, others, moving, anchors)
@@ -77,6 +108,8 @@ def _align_proper(numbers: Tensor, fixed: Tensor, others: Tensor, moving: Tensor
             if rmsd >= best.rmsd:
                 break
             best, matrix = Alignment(rmsd, turned, tuple(matching.tolist())), turned
+        if best.rmsd < SAME:
+            break
     return best
 
 

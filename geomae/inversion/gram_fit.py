@@ -1,7 +1,9 @@
 """Fitting positions to Gram matrices, in the few directions of channel space that matter."""
 
+from functools import cached_property
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomae.equivariant import spherical_harmonics
@@ -21,6 +23,7 @@ class GramFit:
         grams: target of each degree.
         density: whose coefficients they are of.
         floor: relative eigenvalue below which a direction doesn't matter.
+        most: directions at most; the number of atoms, where known.
     """
 
     def __init__(
@@ -29,18 +32,41 @@ class GramFit:
         density: RadialDensity,
         *,
         floor: float = 1e-13,
+        most: int | None = None,
     ):
-        self.density = density
-        values, vectors = torch.linalg.eigh(grams.sum(0))
-        span = vectors[:, values > floor * values[-1]]
-        self.span = span.unflatten(0, (len(density._numbers), density.n_radial))
-        self.first, self.second = torch.triu_indices(span.shape[1], span.shape[1])
-        self.scale = torch.where(self.first == self.second, 1.0, 2.0**0.5).to(grams)
-        self.target = self._pack(span.T @ grams @ span)
+        self.density, self.grams, self.floor, self.most = density, grams, floor, most
         degree = torch.arange(density.lmax + 1)
         self.owner = torch.nn.functional.one_hot(torch.repeat_interleave(degree, 2 * degree + 1))
         self.owner = self.owner.to(grams)  # [components, degrees]
-        self.derivatives = derivative_matrices(density.lmax).to(grams)
+
+    @cached_property
+    def derivatives(self) -> Float[Tensor, "3 components components"]:
+        """Matrices that differentiate harmonics."""
+        return derivative_matrices(self.density.lmax).to(self.grams)
+
+    @cached_property
+    def span(self) -> Float[Tensor, "s r q"]:
+        """Directions of channel space in which the target is."""
+        values, vectors = torch.linalg.eigh(self.grams.sum(0))
+        span = vectors[:, values > self.floor * values[-1]]
+        span = span if self.most is None else span[:, -self.most :]
+        return span.unflatten(0, (len(self.density._numbers), self.density.n_radial))
+
+    @cached_property
+    def pairs(self) -> Int[Tensor, "2 pairs"]:
+        """Directions of the entries that are fitted."""
+        return torch.triu_indices(self.span.shape[2], self.span.shape[2])
+
+    @cached_property
+    def scale(self) -> Float[Tensor, " pairs"]:
+        """Weights of the entries: those off the diagonal stand for two."""
+        return torch.where(self.pairs[0] == self.pairs[1], 1.0, 2.0**0.5).to(self.grams)
+
+    @cached_property
+    def target(self) -> Float[Tensor, " f"]:
+        """What the values shall be."""
+        span = self.span.flatten(0, 1)
+        return self._pack(span.T @ self.grams @ span)
 
     def values(
         self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "n 3"]
@@ -59,7 +85,8 @@ class GramFit:
         d_along = d_harmonics.mT[:, :, None] @ by_degree
         half = torch.einsum("knp,knlaq->klpqna", radial, d_along)
         half = half + torch.einsum("knpa,knlq->klpqna", d_radial, along)
-        pairs = half[:, :, self.first, self.second] + half[:, :, self.second, self.first]
+        first, second = self.pairs
+        pairs = half[:, :, first, second] + half[:, :, second, first]
         slopes = (pairs * self.scale[:, None, None]).flatten(1, 2)
         if self.density.centre == "centroid":
             slopes = slopes - slopes.mean(2, keepdim=True)
@@ -93,5 +120,5 @@ class GramFit:
         return self._pack(torch.stack([block.mT @ block for block in blocks], 1), flat=False)
 
     def _pack(self, grams: Tensor, *, flat: bool = True) -> Tensor:
-        packed = grams[..., self.first, self.second] * self.scale
+        packed = grams[..., self.pairs[0], self.pairs[1]] * self.scale
         return packed.flatten() if flat else packed

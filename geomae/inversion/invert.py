@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
-from geomae.inversion.alignment import align
+from geomae.inversion.alignment import align, has_mirror
 from geomae.inversion.crystal_alignment import crystal_gap, reduced
 from geomae.inversion.descriptors import as_descriptor
 from geomae.inversion.descriptors.base import Descriptor, as_species, names
@@ -41,6 +41,14 @@ DISTINCT = 1e-2
 
 CONFIRMED = 6
 """Starts that must have led to known solutions, since the last new one, to end the search."""
+
+FAR = 1e-3
+"""Relative residual beyond which a start that should be exact is none."""
+
+SECOND = 1e-2
+"""Part of the tolerance that a solution must reach where values change at second order only along
+some motions: there a residual leaves room for steps of its square root.
+"""
 
 FLAT = 1e-7
 """Singular values of the Jacobian below this, relative to the largest, count as zero."""
@@ -74,7 +82,8 @@ def invert(
             turned so that theirs are these.
         n_solutions: stop when so many different ones were found.
         seed: of what is random.
-        tolerance: largest relative residual of a solution.
+        tolerance: largest relative residual of a solution; a hundredth of it about one centre where
+            the values change at second order only along some motions of its atoms.
         n_starts: to refine, at most about so many.
         starts: what proposes structures before algebra and chance do, such as a trained network.
 
@@ -155,6 +164,7 @@ class _Search:
         self.nearest: Structure | None = None
         self.fit: Fit | None = None
         self.messages: list[str] = []
+        self.doubt: list[str] = []
 
     def run(self, route: Proposer, *, last: bool) -> bool:
         """Refine what a route proposes; whether the search is over."""
@@ -182,6 +192,8 @@ class _Search:
     def _refine(self, starts: Starts) -> None:
         descriptor, target = self.problem.descriptor, self.problem.values
         weights = descriptor.weights(starts.numbers)
+        if starts.exact and self._stand(starts, weights):
+            return
         many = weights.expand(len(starts.positions), -1, -1)
         fit = starts.fit
         found = refine(
@@ -199,6 +211,18 @@ class _Search:
                 return
             self._consider(starts, weights, found.positions[index], float(found.residual[index]))
 
+    def _stand(self, starts: Starts, weights: Tensor) -> bool:
+        """Whether starts are solutions as they are, or far from one; they are taken then."""
+        made = [self._made(starts, weights, place) for place in starts.positions]
+        residuals = [float(structure.residual) for structure in made]
+        far = np.inf if starts.certain else FAR
+        if any(starts.exact < residual < far for residual in residuals):
+            return False
+        self.tried += len(made)
+        for structure in made:
+            self._take(structure, starts)
+        return True
+
     def _consider(self, starts: Starts, weights: Tensor, place: Tensor, rough: float) -> None:
         """Add a refined structure if it is a new solution; remember the nearest."""
         best = float("inf") if self.nearest is None else float(self.nearest.residual)
@@ -209,9 +233,15 @@ class _Search:
         if doubtful and not self.problem.descriptor.lattice:
             polished = self._polish(weights, made.positions)
             made = min(made, self._made(starts, weights, polished), key=lambda s: s.residual)
-        if made.residual < best:
+        self._take(made, starts)
+
+    def _take(self, made: Structure, starts: Starts) -> None:
+        """Keep a structure if it is the nearest, or a solution that is not known yet."""
+        if self.nearest is None or made.residual < self.nearest.residual:
             self.nearest, self.fit = made, starts.fit
         if made.residual > self.tolerance or not made.framed:
+            return
+        if made.residual > SECOND * self.tolerance and self._is_flat(made, starts):
             return
         if not self.problem.descriptor.sees(made.positions):
             return
@@ -219,10 +249,26 @@ class _Search:
             if self._same(known, made):
                 if made.residual < known.residual:
                     self.solutions[self.solutions.index(known)] = made
-                self.hits += 1
+                # what was not left to chance confirms nothing
+                self.hits += not starts.exact
                 return
         self.solutions.append(made)
         self.hits = 1
+
+    def _is_flat(self, made: Structure, starts: Starts) -> bool:
+        """Whether values about one centre change at second order only, along some motions."""
+        descriptor = self.problem.descriptor
+        if descriptor.lattice or (isinstance(descriptor, Soap) and descriptor.centres == "all"):
+            return False
+        jacobian = starts.fit.jacobian if starts.fit else descriptor.jacobian
+        flat = len(free_motions(descriptor, made, jacobian))
+        if flat:
+            text = (
+                f"{made.formula} with a residual of {float(made.residual):.1e} is not counted: "
+                f"values change at second order only along {flat} of its motions"
+            )
+            self.doubt = [text]
+        return bool(flat)
 
     def _polish(self, weights: Tensor, place: Tensor) -> Tensor:
         """Refined against the whole descriptor."""
@@ -238,7 +284,7 @@ class _Search:
         if descriptor.centre == "centroid":
             place = place - place.mean(0)
         hands = [place, -place] if descriptor.handed else [place]
-        residuals = [self._residual(weights, hand) for hand in hands]
+        residuals = self._residuals(weights, place)
         better = int(np.argmin(residuals))
         place, residual = hands[better], residuals[better]
         structure = Structure(starts.numbers, place, residual=residual, route=starts.route)
@@ -258,17 +304,21 @@ class _Search:
     def _made_crystal(self, starts: Starts, weights: Tensor, rows: Tensor) -> Structure:
         """Atoms in the cell that was found, right-handed and reduced."""
         atoms, cell = reduced(rows)
-        residual = self._residual(weights, torch.cat([atoms, cell]))
+        (residual,) = self._residuals(weights, torch.cat([atoms, cell]))
         structure = Structure(
             starts.numbers, atoms, cell=cell, residual=residual, route=starts.route
         )
         structure.mirror, structure.oriented, structure.framed = "not told apart", False, True
         return structure
 
-    def _residual(self, weights: Tensor, place: Tensor) -> float:
-        target = self.problem.values
-        gap = self.problem.descriptor.evaluate(weights, place) - target
-        return float(gap.norm() / target.norm().clamp(min=torch.finfo(target.dtype).tiny))
+    def _residuals(self, weights: Tensor, place: Tensor) -> list[float]:
+        """Of a structure, and of its mirror image where the descriptor sees a difference."""
+        target, descriptor = self.problem.values, self.problem.descriptor
+        values = [descriptor.evaluate(weights, place)]
+        if descriptor.handed:
+            values.append(descriptor.reflected(weights, place, values[0]))
+        size = target.norm().clamp(min=torch.finfo(target.dtype).tiny)
+        return [float((found - target).norm() / size) for found in values]
 
     def _same(self, known: Structure, other: Structure) -> bool:
         return _distance(known, other, self.problem.descriptor) < DISTINCT
@@ -289,12 +339,14 @@ class _Search:
             n_starts=self.tried,
             route="none" if nearest is None else nearest.route,
             motions=partial(_motions, self.problem.descriptor, nearest, self.fit),
-            messages=self.messages,
+            messages=self.messages + ([] if found else self.doubt),
         )
 
     def _is_achiral(self, structure: Structure) -> bool:
         if self.problem.descriptor.lattice:
             return False
+        if has_mirror(structure, centre=self.problem.descriptor.centre):
+            return True
         other = Structure(structure.numbers, -structure.positions)
         return align(structure, other, centre=self.problem.descriptor.centre).rmsd < DISTINCT
 

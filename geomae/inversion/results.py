@@ -71,8 +71,9 @@ class Inversion:
     def _summary(self) -> str:
         if not self.solutions:
             shown = "no structure" if self.nearest is None else self.nearest.formula
+            found = "no structure within" if self.residual > self.tolerance else "none sure within"
             return (
-                f"no structure within {self.tolerance:.0e}: the nearest, {shown}, has a residual "
+                f"{found} {self.tolerance:.0e}: the nearest, {shown}, has a residual "
                 f"of {self.residual:.1e}"
             )
         lines = [f"{s.formula} (residual {float(s.residual):.1e})" for s in self.solutions]

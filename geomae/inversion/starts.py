@@ -17,10 +17,19 @@ from geomae.inversion.descriptors.base import Descriptor, names
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.descriptors.spectra import PowerSpectrum, Together
 from geomae.inversion.gram_fit import GramFit
+from geomae.inversion.shell_forms import ShellForms
 from geomae.inversion.soap_fit import SoapFit
 from geomae.inversion.soap_scalars import species_of_rows
 from geomae.inversion.soap_starts import directions_about_one, whole_from_skeleton
 from geomae.inversion.spread import ball
+
+EXACT = 1e-12
+"""Residual of what algebra gives that need not be refined; ten times that where atoms at one radius
+make double roots of what breaks their symmetry.
+"""
+
+STANDING = 4
+"""Arrangements of some shells from which the others are looked for."""
 
 SHAKEN = 0.15
 """Å by which atoms are moved where algebra left nothing open and refinement ended beside it."""
@@ -78,6 +87,7 @@ class Starts:
         route: where they come from.
         fit: a smaller set of values to refine against; None for the descriptor's own.
         certain: nothing was left to chance, so that more such starts would be the same.
+        exact: solutions to rounding, if they are any: up to this residual they are not refined.
     """
 
     numbers: Int[Tensor, " n"]
@@ -85,6 +95,7 @@ class Starts:
     route: str
     fit: Fit | None = None
     certain: bool = False
+    exact: float = 0.0
 
 
 Proposer = Callable[[Problem, int, torch.Generator], Iterator[Starts]]
@@ -101,21 +112,40 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
     if spectrum.pairs != "all" or spectrum.density.envelope or spectrum.density.lmax < 1:
         return
     grams = spectrum.grams(values)
-    shells = shells_of(grams, spectrum.density)
+    most = None
+    if problem.numbers is not None:
+        most = spectrum.weights(problem.numbers).sum(0).long()
+    shells = shells_of(grams, spectrum.density, most=most)
     if shells is None or not shells.n_atoms:
         return
     known = torch.tensor(spectrum.species)
-    fit, given = GramFit(grams, spectrum.density), 0
+    numbers = known[shells.atoms]
+    if not problem.fits(numbers):
+        return
+    fit, given = GramFit(grams, spectrum.density, most=len(numbers)), 0
+    standing, shapes = [], None
+    if shells.n_open:
+        forms = ShellForms(shells)
+        places = None
+        for directions, placed in forms.made():
+            if bool(placed.all()):
+                places = (directions * shells.radii[shells.owner][:, None])[None]
+                yield Starts(numbers, places, "algebra", fit, exact=10 * EXACT)
+            elif bool((placed & ~shells.central[shells.owner]).any()) and len(standing) < STANDING:
+                standing.append((directions, placed))
+        if forms.certain and places is not None:
+            yield Starts(numbers, places[:0], "algebra", fit, certain=True)
+        shapes = forms.shapes() if standing else None
     for batch in (1, 16, 16) if not shells.n_open else (8, 16, 32, 64, 128, 256):
-        owner, positions = starts_of(shells, batch, generator)
-        numbers = known[owner]
-        if not problem.fits(numbers) or given >= n:
+        if given >= n:
             return
+        positions = starts_of(shells, batch, generator, standing=standing, shapes=shapes)
         if not shells.n_open and given:
             noise = torch.randn(positions.shape, generator=generator, dtype=positions.dtype)
             positions = positions + SHAKEN * noise
         given += batch
-        yield Starts(numbers, positions, "algebra", fit, certain=not shells.n_open)
+        sure, first = not shells.n_open, EXACT if batch == 1 else 0.0
+        yield Starts(numbers, positions, "algebra", fit, certain=sure, exact=first)
 
 
 def by_distances(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
@@ -190,8 +220,10 @@ def fit_of(problem: Problem) -> Fit | None:
     descriptor = problem.descriptor
     if isinstance(descriptor, Soap) and descriptor.average != "inner":
         return SoapFit(descriptor, problem.values)
-    if isinstance(descriptor, PowerSpectrum) and descriptor.pairs == "all":
-        return GramFit(descriptor.grams(problem.values), descriptor.density)
+    found = power_part(problem)
+    if found is not None and found[0].pairs == "all":
+        spectrum, values = found
+        return GramFit(spectrum.grams(values), spectrum.density, most=problem.n_atoms)
     return None
 
 

@@ -1,5 +1,6 @@
 """Invariants of signals: numbers that rotations don't change."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -60,25 +61,43 @@ def bispectrum_triples(lmax: int, *, odd: bool = False) -> list[tuple[int, int, 
     ]
 
 
+@dataclass(frozen=True)
+class _Couplings:
+    """How components of degrees are coupled.
+
+    Attributes:
+        tables: coefficients `[m1 * m2, all m3]` for each pair of degrees.
+        first, second: components of the products of all pairs, one pair after the other.
+        third: component that each coupled one is multiplied by.
+        triple: number of the triple that each of these products belongs to.
+    """
+
+    tables: list[Constant]
+    first: Constant
+    second: Constant
+    third: Constant
+    triple: Constant
+
+
 @lru_cache(maxsize=32)
-def _couplings(lmax: int, odd: bool) -> list[tuple[int, int, list[int], Constant]]:
-    """For each pair of degrees: the third ones, and coefficients `[m1 * m2, all m3]`."""
+def _couplings(lmax: int, odd: bool) -> _Couplings:
     thirds: dict[tuple[int, int], list[int]] = {}
-    for a, b, c in bispectrum_triples(lmax, odd=odd):
+    triples = bispectrum_triples(lmax, odd=odd)
+    for a, b, c in triples:
         thirds.setdefault((a, b), []).append(c)
-    return [
-        (
-            a,
-            b,
-            third,
-            Constant(
-                torch.cat(
-                    [o3.wigner_3j(a, b, c, dtype=torch.float64).flatten(0, 1) for c in third], 1
-                )
-            ),
-        )
-        for (a, b), third in thirds.items()
-    ]
+    tables, products = [], []
+    for (a, b), third in thirds.items():
+        parts = [o3.wigner_3j(a, b, c, dtype=torch.float64).flatten(0, 1) for c in third]
+        tables.append(Constant(torch.cat(parts, 1)))
+        own = torch.arange(a**2, (a + 1) ** 2), torch.arange(b**2, (b + 1) ** 2)
+        products.append(torch.cartesian_prod(*own))
+    first, second = torch.cat(products).T
+    last = [c for _, _, c in triples]
+    components = torch.cat([torch.arange(c**2, (c + 1) ** 2) for c in last])
+    sizes = torch.tensor([2 * c + 1 for c in last])
+    owner = torch.repeat_interleave(torch.arange(len(last)), sizes)
+    indices = (first, second, components, owner)
+    return _Couplings(tables, *(Constant(index.contiguous()) for index in indices))
 
 
 def bispectrum(
@@ -97,11 +116,13 @@ def bispectrum(
     Returns:
         One entry for each of `bispectrum_triples(lmax, odd=odd)`.
     """
-    lmax = lmax_of(coefficients)
-    blocks = coefficients.split([2 * degree + 1 for degree in range(lmax + 1)], -1)
-    entries = []
-    for a, b, third, table in _couplings(lmax, odd):
-        pair = (blocks[a][..., :, None] * blocks[b][..., None, :]).flatten(-2)
-        coupled = (pair @ table(coefficients)).split([2 * c + 1 for c in third], -1)
-        entries += [(part * blocks[c]).sum(-1) for part, c in zip(coupled, third, strict=True)]
-    return torch.stack(entries, -1)
+    known = _couplings(lmax_of(coefficients), odd)
+    pairs = coefficients[..., known.first(coefficients)]
+    pairs = pairs * coefficients[..., known.second(coefficients)]
+    tables = [table(coefficients) for table in known.tables]
+    parts = pairs.split([len(table) for table in tables], -1)
+    coupled = torch.cat([part @ table for part, table in zip(parts, tables, strict=True)], -1)
+    products = coupled * coefficients[..., known.third(coefficients)]
+    triple = known.triple(coefficients)
+    entries = products.new_zeros(*products.shape[:-1], int(known.triple.values[-1]) + 1)
+    return entries.index_add(-1, triple, products)

@@ -64,9 +64,9 @@ def test_two_atoms_at_one_radius_are_in_place_at_once(generator):
     bent = Structure([8, 1, 1], [[0.0, 0.0, 0.4], [0.76, 0.0, -0.2], [-0.76, 0.0, -0.2]])
     density = RadialDensity(ELEMENTS, 12, 2)
     shells = shells_of(grams_of(bent, density), density)
-    owner, starts = starts_of(shells, 4, generator)
+    starts = starts_of(shells, 4, generator)
     assert shells.n_open == 2
-    known = torch.tensor(ELEMENTS)[owner]
+    known = torch.tensor(ELEMENTS)[shells.atoms]
     for start in starts:
         assert align(bent, Structure(known, start), mirror=True).rmsd < 1e-9
 
@@ -118,8 +118,8 @@ def test_refinement_ends_in_rounding(ethanol, generator):
     density = RadialDensity(ELEMENTS, 24, 3)
     fit = GramFit(grams_of(ethanol, density), density)
     shells = shells_of(grams_of(ethanol, density), density)
-    owner, starts = starts_of(shells, 1, generator)
-    weights = torch.nn.functional.one_hot(owner, 3).double()[None]
+    starts = starts_of(shells, 1, generator)
+    weights = torch.nn.functional.one_hot(shells.atoms, 3).double()[None]
     noise = torch.randn(starts.shape, generator=generator, dtype=torch.float64)
     ended = refine(fit.jacobian, fit.target, weights, starts + 0.03 * noise)
     assert float(ended.residual[0]) < 1e-13

@@ -41,6 +41,15 @@ class Descriptor(ABC):
     ) -> Float[Tensor, " values"]:
         """Values of a structure, in a row. Positions are in Å, lattice vectors behind them."""
 
+    def reflected(
+        self,
+        weights: Float[Tensor, "n s"],
+        positions: Float[Tensor, "p 3"],
+        values: Float[Tensor, " values"],
+    ) -> Float[Tensor, " values"]:
+        """Values of a structure's mirror image, whose own values are known."""
+        return self.evaluate(weights, -positions)
+
     def jacobian(
         self, weights: Float[Tensor, "k n s"], positions: Float[Tensor, "k p 3"]
     ) -> tuple[Float[Tensor, "k f"], Float[Tensor, "k f p 3"]]:

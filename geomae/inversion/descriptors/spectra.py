@@ -1,6 +1,7 @@
 """Power spectra and bispectra of a structure about its centre, or of an environment."""
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from jaxtyping import Float
@@ -46,6 +47,14 @@ class PowerSpectrum(Descriptor):
         grams = gram_matrices(self.density.coefficients(weights, positions), self.density.lmax)
         return grams[:, self.first, self.second].flatten()
 
+    def reflected(
+        self,
+        weights: Float[Tensor, "n s"],
+        positions: Float[Tensor, "n 3"],
+        values: Float[Tensor, " values"],
+    ) -> Float[Tensor, " values"]:
+        return values
+
     def grams(self, values: Float[Tensor, " values"]) -> Float[Tensor, "degrees c c"]:
         """The Gram matrix of each degree, of values in a row; zero where a pair is not known."""
         table = values.reshape(self.shape(1))
@@ -72,6 +81,7 @@ class Bispectrum(Descriptor):
         self.species, self.centre = density._numbers, density.centre
         triples = bispectrum_triples(density.lmax, odd=odd)
         self.triples = len(triples)
+        self.signs = torch.tensor([(-1.0) ** sum(triple) for triple in triples])
         self.handed = any(sum(triple) % 2 for triple in triples)
         n = len(self.species)
         self.mixing = torch.eye(n, dtype=torch.float64)
@@ -92,6 +102,14 @@ class Bispectrum(Descriptor):
         by_element = coefficients.unflatten(1, (len(self.species), -1))
         mixed = torch.einsum("ke,mer->krm", self.mixing.to(coefficients), by_element)
         return bispectrum(mixed.flatten(0, 1), odd=self.odd).flatten()
+
+    def reflected(
+        self,
+        weights: Float[Tensor, "n s"],
+        positions: Float[Tensor, "n 3"],
+        values: Float[Tensor, " values"],
+    ) -> Float[Tensor, " values"]:
+        return (values.unflatten(0, (-1, self.triples)) * self.signs.to(values)).flatten()
 
 
 class Together(Descriptor):
@@ -116,7 +134,7 @@ class Together(Descriptor):
 
     def sizes(self, n_atoms: int) -> list[int]:
         """Number of values of each part."""
-        return [int(torch.tensor(part.shape(n_atoms)).prod()) for part in self.parts]
+        return [prod(part.shape(n_atoms)) for part in self.parts]
 
     def shape(self, n_atoms: int) -> tuple[int, ...]:
         return (sum(self.sizes(n_atoms)),)
@@ -131,6 +149,15 @@ class Together(Descriptor):
         self, weights: Float[Tensor, "n s"], positions: Float[Tensor, "n 3"]
     ) -> Float[Tensor, " values"]:
         return torch.cat([part.evaluate(weights, positions) for part in self.parts])
+
+    def reflected(
+        self,
+        weights: Float[Tensor, "n s"],
+        positions: Float[Tensor, "p 3"],
+        values: Float[Tensor, " values"],
+    ) -> Float[Tensor, " values"]:
+        parts = zip(self.parts, self.split(values, len(weights)), strict=True)
+        return torch.cat([part.reflected(weights, positions, own) for part, own in parts])
 
     def split(self, values: Float[Tensor, " values"], n_atoms: int) -> list[Tensor]:
         """Values of each part, in a row."""
