@@ -34,6 +34,7 @@ from geomae.inversion.starts import (
     by_algebra,
     by_density,
     by_distances,
+    by_symmetry,
 )
 
 DISTINCT = 1e-2
@@ -92,7 +93,7 @@ def invert(
         )
     problem = pose(descriptor, values, species=species, n_atoms=n_atoms, frame=frame)
     search = _Search(problem, n_solutions, tolerance, n_starts, seed)
-    routes = [by_algebra, by_distances, by_density, at_random]
+    routes = [by_algebra, by_distances, by_symmetry, by_density, at_random]
     routes = routes if starts is None else [starts, *routes]
     for number, route in enumerate(routes):
         if search.run(route, last=number == len(routes) - 1):
@@ -182,6 +183,11 @@ class _Search:
     def _refine(self, starts: Starts) -> None:
         descriptor, target = self.problem.descriptor, self.problem.values
         weights = descriptor.weights(starts.numbers)
+        if starts.refined:
+            for place in starts.positions:
+                self.tried += 1
+                self._consider(starts, weights, place, self._residual(weights, place))
+            return
         many = weights.expand(len(starts.positions), -1, -1)
         fit = starts.fit
         found = refine(
