@@ -49,7 +49,7 @@ class Orbits:
         flat = self.strains.flatten(1)
         return (flat @ matrix.flatten()) / flat.square().sum(1)
 
-    def rows(self, parameters: Float[Tensor, " q+s"]) -> Float[Tensor, "p 3"]:
+    def rows(self, parameters: Float[Tensor, " d"]) -> Float[Tensor, "p 3"]:
         """Positions in Å, the lattice vectors behind them."""
         moves, strain = parameters.split([len(self.along), len(self.strains)])
         cell = self.frame @ torch.einsum("s,sab->ab", strain, self.strains)
@@ -154,13 +154,11 @@ class OrbitBatch:
             torch.stack([_filled(own.strains, 6) for own in crystals]),
             torch.stack([(own.species[:, None] == order).long().argmax(1) for own in crystals]),
             torch.stack([_filled(own.centres, orbits) for own in crystals]),
-            torch.stack(
-                [_filled(own.sizes.double() / len(own.fixed), orbits) for own in crystals]
-            ),
+            torch.stack([_filled(own.sizes.double() / len(own.fixed), orbits) for own in crystals]),
         )
 
     def packed(
-        self, crystals: Sequence[Orbits], parameters: Sequence[Float[Tensor, " q+s"]]
+        self, crystals: Sequence[Orbits], parameters: Sequence[Float[Tensor, " _"]]
     ) -> Float[Tensor, "k p 3"]:
         """Parameters as rows of three, filled up with zeros: moves, then strains."""
         table = []
@@ -171,7 +169,7 @@ class OrbitBatch:
 
     def unpacked(
         self, crystals: Sequence[Orbits], rows: Float[Tensor, "k p 3"]
-    ) -> list[Float[Tensor, " q+s"]]:
+    ) -> list[Float[Tensor, " _"]]:
         """What `packed` made of parameters, undone."""
         return [
             torch.cat([row[: len(own.along)], row[self.n_moves :][: len(own.strains)]])

@@ -1,9 +1,16 @@
-"""Which atom has which row, where a symmetry nearly makes the rows equal."""
+"""Rows that a symmetry makes equal, or nearly so, and which atom has which of them."""
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+
+from geomae.inversion.descriptors.soap import Soap
+
+EQUAL = 1e-3
+"""Relative difference of two rows below which their atoms are taken for equivalent."""
 
 TRIES = 300
 """Assignments at random that are improved, at most."""
@@ -16,6 +23,39 @@ EXPLAINED = 0.05
 
 FREE = 1e-7
 """Singular values of the derivatives below this, relative to the largest, count as zero."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Rows that are equal, and the element of each.
+
+    Attributes:
+        rows: of each class.
+        element: of each class, an atomic number.
+    """
+
+    rows: tuple[tuple[int, ...], ...]
+    element: tuple[int, ...]
+
+    def sizes(self) -> dict[int, list[int]]:
+        """Of each element, how large its classes are."""
+        found: dict[int, list[int]] = {}
+        for rows, z in zip(self.rows, self.element, strict=True):
+            found.setdefault(z, []).append(len(rows))
+        return found
+
+
+def equal_rows(soap: Soap, values: Float[Tensor, " f"], numbers: Int[Tensor, " n"]) -> Classes:
+    """Rows of one element that are nearly equal, so that their atoms may be equivalent."""
+    table = values.reshape(len(numbers), -1)
+    gaps = torch.cdist(table, table, compute_mode="donot_use_mm_for_euclid_dist")
+    near = (gaps < EQUAL * table.norm(dim=1)) & (numbers[:, None] == numbers)
+    left, rows = list(range(len(numbers))), []
+    while left:
+        own = [i for i in left if bool(near[left[0], i])]
+        rows.append(tuple(own))
+        left = [i for i in left if i not in own]
+    return Classes(tuple(rows), tuple(int(numbers[own[0]]) for own in rows))
 
 
 def matched(

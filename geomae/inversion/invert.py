@@ -13,6 +13,7 @@ from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.inversion.alignment import align
 from geomae.inversion.crystal_alignment import crystal_gap, reduced
+from geomae.inversion.crystal_refine import polished
 from geomae.inversion.descriptors import as_descriptor
 from geomae.inversion.descriptors.base import Descriptor, as_species, names
 from geomae.inversion.descriptors.soap import Soap
@@ -42,6 +43,9 @@ DISTINCT = 1e-2
 
 CONFIRMED = 6
 """Starts that must have led to known solutions, since the last new one, to end the search."""
+
+SHARP = 2e-4
+"""Distance in Å to which the residual of a crystal must tell it."""
 
 FLAT = 1e-7
 """Singular values of the Jacobian below this, relative to the largest, count as zero."""
@@ -210,16 +214,20 @@ class _Search:
         best = float("inf") if self.nearest is None else float(self.nearest.residual)
         if rough > max(1e3 * self.tolerance, best) or not bool(torch.isfinite(place).all()):
             return
+        descriptor = self.problem.descriptor
         made = self._made(starts, weights, place)
         doubtful = made.residual > self.tolerance and starts.fit and rough <= self.tolerance
-        if doubtful and not self.problem.descriptor.lattice:
+        if doubtful and not descriptor.lattice:
             polished = self._polish(weights, made.positions)
             made = min(made, self._made(starts, weights, polished), key=lambda s: s.residual)
+        sure = True
+        if isinstance(descriptor, Soap) and descriptor.lattice:
+            made, sure = self._surely(descriptor, starts, weights, made)
         if made.residual < best:
             self.nearest, self.fit = made, starts.fit
-        if made.residual > self.tolerance or not made.framed:
+        if made.residual > self.tolerance or not made.framed or not sure:
             return
-        if not self.problem.descriptor.sees(made.positions):
+        if not descriptor.sees(made.positions):
             return
         for known in self.solutions:
             if self._same(known, made):
@@ -229,6 +237,17 @@ class _Search:
                 return
         self.solutions.append(made)
         self.hits = 1
+
+    def _surely(
+        self, soap: Soap, starts: Starts, weights: Tensor, made: Structure
+    ) -> tuple[Structure, bool]:
+        """A crystal, polished where its residual is no mere rounding, and whether it is sharp."""
+        if not self.tolerance / 100 < made.residual <= self.tolerance:
+            return made, True
+        rows = torch.cat([made.positions, made.cell[0]])
+        rows, error = polished(soap, self.problem.values, starts.numbers, rows)
+        better = self._made(starts, weights, rows)
+        return min(better, made, key=lambda s: s.residual), error < SHARP
 
     def _polish(self, weights: Tensor, place: Tensor) -> Tensor:
         """Refined against the whole descriptor."""

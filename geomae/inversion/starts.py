@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomae.errors import GeomaeError
+from geomae.errors import GeomaeError, MissingExtraError
 from geomae.inversion.algebra import shells_of, starts_of
 from geomae.inversion.crystal_starts import crystals_by_scalars, random_crystals, volume_of
 from geomae.inversion.crystal_symmetric import crystals_by_symmetry
@@ -152,8 +152,12 @@ def by_symmetry(problem: Problem, n: int, generator: torch.Generator) -> Iterato
         return
     fit = fit_of(problem)
     many = ON_SKELETONS * n
-    for own, rows in crystals_by_symmetry(soap, problem.values, numbers, many, generator):
-        yield Starts(own, rows[None], "symmetry", fit, refined=True)
+    try:
+        for own, rows in crystals_by_symmetry(soap, problem.values, numbers, many, generator):
+            yield Starts(own, rows[None], "symmetry", fit, refined=True)
+    except MissingExtraError:
+        # space groups come from moyopy; chance needs none
+        return
 
 
 def by_density(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
