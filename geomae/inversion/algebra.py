@@ -104,9 +104,7 @@ def factors(grams: Float[Tensor, "degrees c c"], *, floor: float = 1e-13) -> lis
     ]
 
 
-def _factor(
-    gram: Float[np.ndarray, "c c"], most: int, floor: float
-) -> Float[np.ndarray, "r c"]:
+def _factor(gram: Float[np.ndarray, "c c"], most: int, floor: float) -> Float[np.ndarray, "r c"]:
     """At most so many rows with a Gram matrix."""
     upper, order, rank, _ = dpstrf(gram, tol=floor * max(gram.diagonal().max(), 1e-30))
     if rank <= most:

@@ -13,6 +13,7 @@ from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.inversion.alignment import align, has_mirror
 from geomae.inversion.crystal_alignment import crystal_gap, reduced
+from geomae.inversion.crystal_refine import polished
 from geomae.inversion.descriptors import as_descriptor
 from geomae.inversion.descriptors.base import Descriptor, as_species, names
 from geomae.inversion.descriptors.soap import Soap
@@ -34,6 +35,7 @@ from geomae.inversion.starts import (
     by_algebra,
     by_density,
     by_distances,
+    by_symmetry,
 )
 
 DISTINCT = 1e-2
@@ -49,6 +51,9 @@ SECOND = 1e-2
 """Part of the tolerance that a solution must reach where values change at second order only along
 some motions: there a residual leaves room for steps of its square root.
 """
+
+SHARP = 2e-4
+"""Distance in Å to which the residual of a crystal must tell it."""
 
 FLAT = 1e-7
 """Singular values of the Jacobian below this, relative to the largest, count as zero."""
@@ -101,7 +106,7 @@ def invert(
         )
     problem = pose(descriptor, values, species=species, n_atoms=n_atoms, frame=frame)
     search = _Search(problem, n_solutions, tolerance, n_starts, seed)
-    routes = [by_algebra, by_distances, by_density, at_random]
+    routes = [by_algebra, by_distances, by_symmetry, by_density, at_random]
     routes = routes if starts is None else [starts, *routes]
     for number, route in enumerate(routes):
         if search.run(route, last=number == len(routes) - 1):
@@ -192,6 +197,11 @@ class _Search:
     def _refine(self, starts: Starts) -> None:
         descriptor, target = self.problem.descriptor, self.problem.values
         weights = descriptor.weights(starts.numbers)
+        if starts.refined:
+            for place in starts.positions:
+                self.tried += 1
+                self._consider(starts, weights, place, self._residual(weights, place))
+            return
         if starts.exact and self._stand(starts, weights):
             return
         many = weights.expand(len(starts.positions), -1, -1)
@@ -228,18 +238,22 @@ class _Search:
         best = float("inf") if self.nearest is None else float(self.nearest.residual)
         if rough > max(1e3 * self.tolerance, best) or not bool(torch.isfinite(place).all()):
             return
+        descriptor = self.problem.descriptor
         made = self._made(starts, weights, place)
         doubtful = made.residual > self.tolerance and starts.fit and rough <= self.tolerance
-        if doubtful and not self.problem.descriptor.lattice:
+        if doubtful and not descriptor.lattice:
             polished = self._polish(weights, made.positions)
             made = min(made, self._made(starts, weights, polished), key=lambda s: s.residual)
-        self._take(made, starts)
+        sure = True
+        if isinstance(descriptor, Soap) and descriptor.lattice:
+            made, sure = self._surely(descriptor, starts, weights, made)
+        self._take(made, starts, sure)
 
-    def _take(self, made: Structure, starts: Starts) -> None:
+    def _take(self, made: Structure, starts: Starts, sure: bool = True) -> None:
         """Keep a structure if it is the nearest, or a solution that is not known yet."""
         if self.nearest is None or made.residual < self.nearest.residual:
             self.nearest, self.fit = made, starts.fit
-        if made.residual > self.tolerance or not made.framed:
+        if made.residual > self.tolerance or not made.framed or not sure:
             return
         if made.residual > SECOND * self.tolerance and self._is_flat(made, starts):
             return
@@ -269,6 +283,17 @@ class _Search:
             )
             self.doubt = [text]
         return bool(flat)
+
+    def _surely(
+        self, soap: Soap, starts: Starts, weights: Tensor, made: Structure
+    ) -> tuple[Structure, bool]:
+        """A crystal, polished where its residual is no mere rounding, and whether it is sharp."""
+        if not self.tolerance / 100 < made.residual <= self.tolerance:
+            return made, True
+        rows = torch.cat([made.positions, made.cell[0]])
+        rows, error = polished(soap, self.problem.values, starts.numbers, rows)
+        better = self._made(starts, weights, rows)
+        return min(better, made, key=lambda s: s.residual), error < SHARP
 
     def _polish(self, weights: Tensor, place: Tensor) -> Tensor:
         """Refined against the whole descriptor."""

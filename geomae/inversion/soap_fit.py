@@ -78,7 +78,7 @@ class SoapFit:
             pairs = torch.einsum("kcmp,kcnmaq->kcnpqa", coefficients, by_place)
             pairs = pairs + pairs.transpose(3, 4)
             slopes.append(pairs[..., self.first, self.second, :])
-        packed = torch.stack(slopes, 2) * (self._factors[:, None, None, None] * self.scale[:, None])
+        packed = torch.stack(slopes, 2) * (self.factors[:, None, None, None] * self.scale[:, None])
         if soap.average == "outer":
             packed = packed.mean(1, keepdim=True)
         found = self._pack(torch.stack(grams, 2)).flatten(1)
@@ -115,9 +115,9 @@ class SoapFit:
         return whole.sum(2), by_row(self.soap, by_atom, by_shift)
 
     @property
-    def _factors(self) -> Tensor:
+    def factors(self) -> Tensor:
         return self.soap.prefactors / self.soap.prefactors[0]
 
     def _pack(self, grams: Float[Tensor, "*k c l p p"]) -> Tensor:
-        packed = grams[..., self.first, self.second] * self.scale * self._factors[:, None]
+        packed = grams[..., self.first, self.second] * self.scale * self.factors[:, None]
         return packed.mean(-3, keepdim=True) if self.soap.average == "outer" else packed

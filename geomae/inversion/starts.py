@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomae.errors import GeomaeError
+from geomae.errors import GeomaeError, MissingExtraError
 from geomae.inversion.algebra import shells_of, starts_of
 from geomae.inversion.crystal_starts import crystals_by_scalars, random_crystals, volume_of
+from geomae.inversion.crystal_symmetric import crystals_by_symmetry
 from geomae.inversion.descriptors.base import Descriptor, names
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.descriptors.spectra import PowerSpectrum, Together
@@ -36,6 +37,9 @@ SHAKEN = 0.15
 
 LATTICES = 8
 """Crystals that are refined together, where a start takes seconds."""
+
+ON_SKELETONS = 8
+"""Crystals on skeletons, which have few parameters, for each start that is asked for."""
 
 MOST_COMPOSITIONS = 400
 """Compositions that are searched where none is given."""
@@ -88,6 +92,7 @@ class Starts:
         fit: a smaller set of values to refine against; None for the descriptor's own.
         certain: nothing was left to chance, so that more such starts would be the same.
         exact: solutions to rounding, if they are any: up to this residual they are not refined.
+        refined: they are where refinement ends.
     """
 
     numbers: Int[Tensor, " n"]
@@ -96,6 +101,7 @@ class Starts:
     fit: Fit | None = None
     certain: bool = False
     exact: float = 0.0
+    refined: bool = False
 
 
 Proposer = Callable[[Problem, int, torch.Generator], Iterator[Starts]]
@@ -162,6 +168,26 @@ def by_distances(problem: Problem, n: int, generator: torch.Generator) -> Iterat
     for numbers, positions, fit in batches:
         if problem.fits(numbers):
             yield Starts(numbers, positions, "distances", fit)
+
+
+def by_symmetry(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:
+    """Crystals whose lattice is unknown, refined on skeletons that carry their composition."""
+    soap = problem.descriptor
+    if not isinstance(soap, Soap) or not soap.lattice or soap.centres != "all":
+        return
+    numbers = problem.numbers
+    if soap.average == "off":
+        numbers = species_of_rows(soap, problem.values)
+    if numbers is None or not problem.fits(numbers):
+        return
+    fit = fit_of(problem)
+    many = ON_SKELETONS * n
+    try:
+        for own, rows in crystals_by_symmetry(soap, problem.values, numbers, many, generator):
+            yield Starts(own, rows[None], "symmetry", fit, refined=True)
+    except MissingExtraError:
+        # space groups come from moyopy; chance needs none
+        return
 
 
 def by_density(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:

@@ -1,5 +1,7 @@
 """SOAP vectors are dscribe's."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -223,7 +225,9 @@ def test_fits_have_the_values_and_right_derivatives(weighting, periodic, generat
         assert float((found - wanted).norm() / wanted.norm()) < 1e-6
 
 
-def test_a_crystal_comes_back_with_its_lattice():
+def test_a_crystal_comes_back_with_its_lattice(monkeypatch):
+    module = sys.modules["geomae.inversion.invert"]
+    monkeypatch.setattr(module, "by_symmetry", lambda *_: iter(()))
     crystal = bulk("ZnS", "zincblende", 5.4)
     crystal.rattle(0.1, seed=2)
     crystal.set_cell(crystal.cell.array * [[1.0, 1.03, 0.98]], scale_atoms=True)

@@ -1,0 +1,245 @@
+"""Which space groups and Wyckoff positions can carry a composition, the most frequent first."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from geomae.errors import GeomaeError
+from geomae.generation.crystals.skeletons import Skeletons
+from geomae.generation.crystals.template import Template, Templates
+from geomae.inversion.crystal_wyckoff import positions_of_group
+
+STATISTICS = "crystals-atoms"
+"""Released model whose statistics tell how often skeletons occur."""
+
+MOST_SAME = 5
+"""Elements with as many atoms each whose exchanges are all tried."""
+
+TRIES = 3000
+"""Groups that are drawn for skeletons beyond the known ones."""
+
+RARE = 1e-4
+"""Share of crystals that a group has beside what the statistics say."""
+
+UNLIKE = 0.05
+"""By this the share of a skeleton is multiplied whose orbits are not as large as equal rows are
+many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A skeleton with an element on each orbit.
+
+    Attributes:
+        template: group, orbits and mean shape of the cell.
+        species: atomic number of each orbit.
+        share: of crystals that have the skeleton, up to a factor.
+    """
+
+    template: Template
+    species: tuple[int, ...]
+    share: float
+
+
+@lru_cache(maxsize=4)
+def known_templates(model: str = STATISTICS) -> Templates:
+    """The skeletons of a flow's training data.
+
+    Args:
+        model: name, folder or file of a flow on crystals.
+
+    Raises:
+        GeomaeError: there is no such model, or it knows no skeletons.
+    """
+    from safetensors import safe_open
+
+    from geomae.autoencoder.zoo import weights_of
+
+    with safe_open(weights_of(model), framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith("statistics.")]  # noqa: SIM118
+        tensors = {name.partition(".")[2]: file.get_tensor(name) for name in names}
+    if "place" not in tensors:
+        raise GeomaeError(f"'{model}' knows no skeletons of crystals")
+    return Templates(Skeletons.from_tensors(tensors))
+
+
+@lru_cache(maxsize=4)
+def _by_counts(model: str) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """Numbers of the skeletons that have classes of so many atoms, counts ascending."""
+    templates, found = known_templates(model), {}
+    for row in range(len(templates)):
+        found.setdefault(tuple(sorted(templates.counts(row).tolist())), []).append(row)
+    return {counts: tuple(rows) for counts, rows in found.items()}
+
+
+def candidates(
+    numbers: Int[torch.Tensor, " n"],
+    equal: dict[int, list[int]] | None = None,
+    *,
+    model: str = STATISTICS,
+) -> list[Candidate]:
+    """Known skeletons for a primitive cell of some atoms, the most frequent first.
+
+    Args:
+        numbers: atomic numbers of the atoms.
+        equal: of each element, how many of its atoms have the same surroundings, if known.
+        model: a flow on crystals, for its statistics.
+    """
+    templates, counts = known_templates(model), Counter(numbers.tolist())
+    found = []
+    for row in _by_counts(model).get(tuple(sorted(counts.values())), ()):
+        template = templates[row]
+        for elements in _assignments(template.counts().tolist(), counts):
+            share = float(templates.share[row])
+            if equal is not None and not _alike(template, elements, equal):
+                share *= UNLIKE
+            kinds = tuple(elements[k] for k in template.member.tolist())
+            found.append(Candidate(template, kinds, share))
+    return sorted(found, key=lambda own: -own.share)
+
+
+def general_candidates(
+    numbers: Int[torch.Tensor, " n"],
+    equal: dict[int, list[int]] | None,
+    most: int,
+    generator: torch.Generator,
+    *,
+    model: str = STATISTICS,
+) -> list[Candidate]:
+    """Skeletons drawn at random among all that there can be, whether known or not.
+
+    Groups are drawn by the root of how often they occur; then a position for each group of
+    equal rows, or, where these are unknown, positions that add up to an element's atoms.
+
+    Args:
+        numbers, equal, model: as of `candidates`.
+        most: skeletons at most.
+        generator: of what is random.
+    """
+    weight, shapes = _groups(model)
+    counts, found = Counter(numbers.tolist()), {}
+    drawn = torch.multinomial(weight, TRIES, replacement=True, generator=generator)
+    for number in (drawn + 1).tolist():
+        taken: set[int] = set()
+        chosen = [
+            _filled(number, [n] if equal is None else equal[z], taken, equal is None, generator)
+            for z, n in sorted(counts.items())
+        ]
+        if all(own is not None for own in chosen):
+            found[number, tuple(tuple(sorted(own or [])) for own in chosen)] = None
+            if len(found) == most:
+                break
+    return _made(list(found), sorted(counts), shapes)
+
+
+def _filled(
+    number: int, sizes: list[int], taken: set[int], split: bool, generator: torch.Generator
+) -> list[int] | None:
+    """Positions of a group of some sizes, or that add up to these; None if there are none."""
+    known, chosen = positions_of_group(number), []
+    for size in sizes:
+        left = size
+        while left:
+            able = [
+                row
+                for row, own in enumerate(known)
+                if (own.size <= left if split else own.size == left)
+                and not (own.freedom == 0 and row in taken)
+            ]
+            if not able:
+                return None
+            row = able[int(torch.randint(len(able), (), generator=generator))]
+            taken.add(row)
+            chosen.append(row)
+            left -= known[row].size
+    return chosen
+
+
+def _made(
+    keys: Sequence[tuple[int, tuple[tuple[int, ...], ...]]],
+    elements: Sequence[int],
+    shapes: Float[torch.Tensor, "230 6"],
+) -> list[Candidate]:
+    """Groups with the positions of each element, as candidates."""
+    if not keys:
+        return []
+    places, rows = [], []
+    for owner, (number, chosen) in enumerate(keys):
+        known = positions_of_group(number)
+        for member, own in enumerate(chosen):
+            for position in own:
+                rows.append((owner, len(places), member))
+                places.append(known[position].generic())
+    owner, position, member = torch.tensor(rows).unbind(1)
+    group = torch.tensor([number for number, _ in keys])
+    share = torch.full((len(keys),), 1 / len(keys), dtype=torch.float64)
+    templates = Templates(
+        Skeletons(
+            group,
+            share,
+            shapes[group - 1],
+            owner,
+            position,
+            member,
+            torch.as_tensor(np.array(places)),
+            torch.ones(len(elements)),
+        )
+    )
+    return [
+        Candidate(
+            templates[row],
+            tuple(elements[k] for k in templates[row].member.tolist()),
+            1 / len(keys),
+        )
+        for row in range(len(keys))
+    ]
+
+
+@lru_cache(maxsize=4)
+def _groups(model: str) -> tuple[Float[torch.Tensor, " 230"], Float[torch.Tensor, "230 6"]]:
+    """How often each group is drawn, and the mean metric of its cells."""
+    known = known_templates(model)
+    share, shapes = np.full(230, RARE), np.zeros((230, 6))
+    for group, own, metric in zip(known.group, known.share, known.metric, strict=True):
+        share[group - 1] += own
+        shapes[group - 1] += own * metric
+    bare = shapes[:, 0] == 0
+    shapes[bare] = [1, 1, 1, 0, 0, 0]
+    return torch.as_tensor(np.sqrt(share)), torch.as_tensor(shapes)
+
+
+def _assignments(classes: Sequence[int], counts: Counter[int]) -> Iterator[tuple[int, ...]]:
+    """Elements of each class, in all ways that give each element its atoms."""
+    places: dict[int, list[int]] = {}
+    for place, count in enumerate(classes):
+        places.setdefault(count, []).append(place)
+    chosen = [-1] * len(classes)
+
+    def fill(left: list[tuple[int, list[int]]]) -> Iterator[tuple[int, ...]]:
+        if not left:
+            yield tuple(chosen)
+            return
+        (count, own), *rest = left
+        elements = sorted(z for z, n in counts.items() if n == count)
+        ways = permutations(elements) if len(elements) <= MOST_SAME else iter([tuple(elements)])
+        for way in ways:
+            for place, z in zip(own, way, strict=True):
+                chosen[place] = z
+            yield from fill(rest)
+
+    return fill(sorted(places.items()))
+
+
+def _alike(template: Template, elements: Sequence[int], equal: dict[int, list[int]]) -> bool:
+    """Whether each element's orbits are as large as its groups of equal rows."""
+    for member, z in enumerate(elements):
+        sizes = template.size[template.member == member]
+        if sorted(sizes.tolist()) != sorted(equal[z]):
+            return False
+    return True
