@@ -43,20 +43,31 @@ class AtomEmbedding(nn.Module):
 
     def densities(self, tree: Tree, element: Tensor) -> Float[Tensor, "atoms m channels"]:
         """Sum over neighbours of radial functions times harmonics, for each element apart."""
-        positions, mask = to_dense_batch(tree.positions[0], tree.batch[0])
-        onehot, _ = to_dense_batch(
-            nn.functional.one_hot(element, self.n_elements).to(positions.dtype), tree.batch[0]
-        )
-        n = positions.shape[1]
-        pairs = (
-            mask[:, :, None] & mask[:, None] & ~torch.eye(n, dtype=torch.bool, device=mask.device)
-        )
-        vectors = positions[:, None] - positions[:, :, None]
-        vectors = torch.where(pairs[..., None], vectors, vectors.new_tensor([0.0, 0.0, 1.0]))
-        radial = self.basis(vectors.norm(dim=-1)) * pairs[..., None]
-        labelled = (radial[..., None] * onehot[:, None, :, None]).flatten(-2)
+        atom, neighbour = _near(tree.positions[0], tree.batch[0], self.basis.cutoff)
+        vectors = tree.positions[0][neighbour] - tree.positions[0][atom]
         harmonics = spherical_harmonics(self.lmax, vectors)
-        return torch.einsum("bijm,bijc->bimc", harmonics, labelled)[mask]
+        radial = self.basis(vectors.norm(dim=-1))
+        shells = (harmonics[:, :, None] * radial[:, None]).flatten(1)
+        n, labels = len(element), self.n_elements
+        sums = shells.new_zeros(n * labels, shells.shape[1])
+        sums = sums.index_add(0, atom * labels + element[neighbour], shells)
+        parts = sums.unflatten(0, (n, labels)).unflatten(2, (harmonics.shape[1], -1))
+        return parts.permute(0, 2, 3, 1).flatten(2)
+
+
+def _near(
+    positions: Float[Tensor, "atoms 3"], batch: Int[Tensor, " atoms"], cutoff: float
+) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
+    """Ordered pairs of different atoms of one structure that are closer than a distance in Å."""
+    with torch.no_grad():
+        places, mask = to_dense_batch(positions, batch)
+        square = (places[:, None] - places[:, :, None]).square().sum(-1)
+        pairs = mask[:, :, None] & mask[:, None] & (square < cutoff**2)
+        pairs &= ~torch.eye(places.shape[1], dtype=torch.bool, device=mask.device)
+        structure, first, second = pairs.nonzero(as_tuple=True)
+        size = mask.sum(1)
+        start = torch.cumsum(size, 0) - size
+    return start[structure] + first, start[structure] + second
 
 
 class Encoder(nn.Module):
