@@ -83,6 +83,14 @@ class DepthwiseConvolution(nn.Module):
             edges: (source, target).
             n_targets: number of targets; one without edges gets zeros.
         """
+        # many small products: rounding them to bfloat16 costs more time than it saves
+        with torch.autocast(features.device.type, enabled=False):
+            return self._sums(features.to(harmonics), harmonics, radial, edges, n_targets)
+
+    def _sums(
+        self, features: Tensor, harmonics: Tensor, radial: Tensor, edges: Tensor, n_targets: int
+    ) -> Float[Tensor, "targets o c"]:
+        """As `forward`, all in one precision."""
         source, target = edges
         if not len(source):
             return features.new_zeros(n_targets, self.layout_out.components, self.channels)
