@@ -61,6 +61,9 @@ class LevelConfig(Config):
         noise: displacement of the parents in training, in Å, so that unpooling
             tolerates parents that stand slightly off.
         max_children: highest number of children (of one kind) that can be told.
+        handed: share of the structures whose points get, in training, the encoder's own features
+            instead of what comes down to them, so that lower levels learn before upper ones can
+            carry anything; what comes down is then compared with those features, too.
     """
 
     scale: float = Field(gt=0)
@@ -80,6 +83,7 @@ class LevelConfig(Config):
     slope: float = Field(0.0, ge=0)
     noise: float = Field(0.05, ge=0)
     max_children: int = Field(9, ge=1)
+    handed: float = Field(0.0, ge=0, le=1)
 
     @field_validator("scale", mode="before")
     @classmethod

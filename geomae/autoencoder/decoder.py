@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from geomae.autoencoder.blocks import Counter, Resize
@@ -12,6 +12,7 @@ from geomae.autoencoder.config import AutoencoderConfig
 from geomae.autoencoder.counts import Alternative, Doubts, read_counts
 from geomae.autoencoder.peaks import propose
 from geomae.autoencoder.unpooling import Unpooling, drawn
+from geomae.equivariant.layout import Layout
 from geomae.pooling.tree import Tree, children_of
 
 
@@ -97,9 +98,21 @@ class Decoder(nn.Module):
             )
 
     def losses(
-        self, latents: Float[Tensor, "n m c"], tree: Tree, generator: torch.Generator
+        self,
+        latents: Float[Tensor, "n m c"],
+        tree: Tree,
+        generator: torch.Generator,
+        encoded: Sequence[Tensor] = (),
     ) -> dict[str, Tensor]:
-        """Losses of every level, by name, against the tree that the latents came from."""
+        """Losses of every level, by name, against the tree that the latents came from.
+
+        Args:
+            latents: about their points.
+            tree: what they should become.
+            generator: for places where fields are compared, noise, and who is handed what.
+            encoded: the encoder's features of the points of every level, atoms first; needed where
+                the configuration has some of them handed over.
+        """
         element = element_index(tree.numbers, self.config.elements)
         features, parents = self.root(latents), tree.positions[-1]
         losses = {"formula": self._formula_loss(features, tree, element)}
@@ -115,13 +128,26 @@ class Decoder(nn.Module):
             )
             losses |= {f"{name}_{below}": value for name, value in parts.items()}
             if below:
-                noise = self.config.levels[below - 1].noise
+                level = self.config.levels[below - 1]
                 shift = drawn(torch.randn, positions.shape, positions, generator)
-                moved = positions + noise * shift
+                handed = self._handed(tree, below, generator) if level.handed else None
+                kept = 1.0 if handed is None else ~handed
+                moved = positions + level.noise * shift * kept
                 vectors = parents[edges[1]] - moved[edges[0]]
                 features = unpooling.combine(features, vectors, edges.flip(0), moved.shape[0])
+                if handed is not None:
+                    own = encoded[below].to(features)
+                    losses[f"match_{below}"] = mismatch(features, own.detach())
+                    features = torch.where(handed[..., None], own, features)
                 parents = moved
         return losses
+
+    def _handed(
+        self, tree: Tree, below: int, generator: torch.Generator
+    ) -> Bool[Tensor, "points 1"]:
+        """Points of a level whose structure gets the encoder's features there in training."""
+        lot = torch.rand(tree.n_structures, generator=generator).to(tree.batch[below].device)
+        return (lot < self.config.levels[below - 1].handed)[tree.batch[below]][:, None]
 
     def formula_of(self, latents: Float[Tensor, "n m c"]) -> Int[Tensor, "n elements"]:
         """How many atoms of each element latents tell at once, without drawing."""
@@ -180,6 +206,20 @@ class Decoder(nn.Module):
                 weights[-1].new_zeros(len(above)).index_add(0, members[1], weights[-1][members[0]])
             )
         return Tree(numbers, tuple(positions), tuple(weights), tuple(batch), tuple(memberships))
+
+
+def mismatch(features: Float[Tensor, "n m c"], wanted: Float[Tensor, "n m c"]) -> Float[Tensor, ""]:
+    """Mean square error of features in parts of the variance of those wanted, each degree and
+    channel alike: 1 for features that tell nothing.
+    """
+    error, wanted = (features - wanted).float(), wanted.float()
+    mean = torch.zeros_like(wanted[:1])
+    mean[:, 0] = wanted[:, 0].mean(0)
+    layout = Layout(round(wanted.shape[1] ** 0.5) - 1)
+    by_degree = layout.mean_over_components.T.to(wanted)
+    with torch.autocast(wanted.device.type, enabled=False):
+        power = by_degree @ (wanted - mean).square().mean(0)
+        return (by_degree @ error.square().mean(0) / (power + 1e-4)).mean()
 
 
 def element_index(numbers: Tensor, elements: tuple[int, ...]) -> Tensor:
