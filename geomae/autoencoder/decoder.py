@@ -1,7 +1,8 @@
 """The decoder: one point is taken apart, level by level, until the atoms stand there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from geomae.autoencoder.blocks import Counter, Resize
 from geomae.autoencoder.config import AutoencoderConfig
 from geomae.autoencoder.counts import Alternative, Doubts, read_counts
+from geomae.autoencoder.encoder import Encoder
 from geomae.autoencoder.peaks import propose
+from geomae.autoencoder.solving import Superposition
 from geomae.autoencoder.unpooling import Unpooling, drawn
 from geomae.equivariant.layout import Layout
 from geomae.pooling.tree import Tree, children_of
@@ -85,6 +88,7 @@ class Decoder(nn.Module):
         self.formula = Counter(
             last.channels, last.lmax, kinds=len(config.elements), most=config.max_atoms
         )
+        self._inward: tuple[Any, Any] = (None, None)
         self.unpoolings = nn.ModuleList()
         for index, level in reversed(list(enumerate(config.levels))):
             atoms = index == 0
@@ -93,9 +97,20 @@ class Decoder(nn.Module):
                 Unpooling(
                     level,
                     len(config.elements) if atoms else 1,
-                    below and (below.channels, below.lmax),
+                    below and (below.carried, below.lmax),
                 )
             )
+
+    def undoes(self, encoder: Encoder) -> None:
+        """Take the encoder's last step, which decoding may have to undo; it stays the encoder's."""
+        self._inward = encoder.combine[-1], encoder.narrow
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "Decoder":
+        """Conversions reach what is shared with the encoder, too, in copies that are alone."""
+        for module in self._inward:
+            if module is not None:
+                module._apply(fn)
+        return super()._apply(fn, recurse)
 
     def losses(
         self,
@@ -118,7 +133,7 @@ class Decoder(nn.Module):
         losses = {"formula": self._formula_loss(features, tree, element)}
         for depth, unpooling in enumerate(self.unpoolings):
             below = len(self.unpoolings) - 1 - depth
-            features = unpooling.blocks(features)
+            features = unpooling.states(features)
             edges, positions = tree.memberships[below], tree.positions[below]
             table = children_of(edges, parents.shape[0])
             offsets = positions[table.clamp(min=0)] - parents[:, None]
@@ -134,13 +149,40 @@ class Decoder(nn.Module):
                 kept = 1.0 if handed is None else ~handed
                 moved = positions + level.noise * shift * kept
                 vectors = parents[edges[1]] - moved[edges[0]]
-                features = unpooling.combine(features, vectors, edges.flip(0), moved.shape[0])
+                features = self._sent(latents, unpooling, features, vectors, edges)
                 if handed is not None:
                     own = encoded[below].to(features)
                     losses[f"match_{below}"] = mismatch(features, own.detach())
                     features = torch.where(handed[..., None], own, features)
                 parents = moved
         return losses
+
+    def _sent(
+        self,
+        latents: Tensor,
+        unpooling: Unpooling,
+        states: Tensor,
+        vectors: Float[Tensor, "children 3"],
+        edges: Int[Tensor, "2 children"],
+    ) -> Float[Tensor, "children m c"]:
+        """Children's features from their parents' states.
+
+        Args:
+            latents: that everything comes from.
+            unpooling: of the parents' level.
+            states: of the parents.
+            vectors: from child to parent, in Å.
+            edges: (child, parent).
+        """
+        assert unpooling.combine is not None
+        features = unpooling.combine(states, vectors, edges.flip(0), len(vectors))
+        if not unpooling.level.solve or not len(vectors):
+            return features
+        combine, narrow = self._inward
+        with torch.autocast(latents.device.type, enabled=False):
+            latents, vectors = latents.to(vectors), -vectors
+            sums = Superposition(combine, narrow, vectors, edges, len(latents))
+            return sums.solve(latents, features.to(vectors), unpooling.level.solve)
 
     def _handed(
         self, tree: Tree, below: int, generator: torch.Generator
@@ -181,7 +223,7 @@ class Decoder(nn.Module):
         memberships: list[Tensor] = []
         doubts: list[Doubts] = []
         for depth, unpooling in enumerate(self.unpoolings):
-            states = unpooling.blocks(features[-1])
+            states = unpooling.states(features[-1])
             counts, doubt = read_counts(unpooling.counter(states), batch[-1], depth, readings)
             doubts.append(doubt)
             peaks = propose(unpooling.field, states, counts, unpooling.level, fineness)
@@ -192,7 +234,7 @@ class Decoder(nn.Module):
             memberships.append(edges.flip(0))
             if unpooling.combine is not None:
                 features.append(
-                    unpooling.combine(states, -peaks.positions, edges, len(peaks.owner))
+                    self._sent(latents, unpooling, states, -peaks.positions, edges.flip(0))
                 )
         numbers = torch.tensor(self.config.elements, device=latents.device)[peaks.kind]
         tree = self.assemble(numbers, positions[::-1], batch[::-1], memberships[::-1])

@@ -90,7 +90,7 @@ class Encoder(nn.Module):
         )
         self.combine = nn.ModuleList(
             Transport(
-                below.channels,
+                below.carried,
                 level.channels,
                 below.lmax,
                 level.lmax,
@@ -100,6 +100,13 @@ class Encoder(nn.Module):
                 softening=level.softening,
             )
             for below, level in pairwise(sizes)
+        )
+        self.codes = nn.ModuleDict(
+            {
+                str(number): Resize(level.channels, level.code, level.lmax, level.lmax)
+                for number, level in enumerate(config.levels, 1)
+                if level.code
+            }
         )
         last, latent = config.levels[-1], config.latent
         self.narrow = latent and Resize(last.channels, latent.channels, last.lmax, latent.lmax)
@@ -126,10 +133,16 @@ class Encoder(nn.Module):
             features[-1] = blocks(features[-1])
             edges, below, above = tree.memberships[level], *tree.positions[level : level + 2]
             vectors = below[edges[0]] - above[edges[1]]
-            features.append(combine(features[-1], vectors, edges, above.shape[0]))
+            features.append(
+                self.coded(combine(features[-1], vectors, edges, len(above)), level + 1)
+            )
         if self.narrow:
             features[-1] = self.narrow(features[-1])
         return features
+
+    def coded(self, features: Float[Tensor, "n m c"], level: int) -> Float[Tensor, "n m d"]:
+        """Features of a level narrowed, where the configuration says so."""
+        return self.codes[str(level)](features) if str(level) in self.codes else features
 
     @property
     def latent_shape(self) -> tuple[int, int]:

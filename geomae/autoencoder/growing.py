@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geomae.autoencoder.config import AutoencoderConfig
 from geomae.data.elements import SYMBOLS
+from geomae.equivariant.layout import Layout
 from geomae.errors import GeomaeError
 
 ALIKE = {5: 6, 14: 6, 15: 7, 16: 8, 17: 9, 35: 9, 53: 9}
@@ -25,16 +26,17 @@ def grown(
     old: AutoencoderConfig,
     own: dict[str, Tensor],
     new: AutoencoderConfig,
+    typical: Float[Tensor, "n m c"],
 ) -> dict[str, Tensor]:
     """Weights to begin with: those of a smaller model where it has them, else one's own.
 
     A model of one more level keeps what the other did with its one point at the level before its
-    last. What the other narrowed to its latent and widened again is then a linear map in the
-    encoder.
+    last, which must have the other's latent as its code.
 
     Args:
         tensors, old: of the smaller model.
         own, new: of the model that begins.
+        typical: latents of the smaller model, for their mean and spread.
 
     Raises:
         GeomaeError: the other is no part of it; says what differs.
@@ -50,7 +52,7 @@ def grown(
         )
     given = dict(tensors)
     if added:
-        _fold_latent(given)
+        _latent_as_code(given, len(old.levels), typical)
         given = {_renamed(name): value for name, value in given.items()}
     result = {name: value.clone() for name, value in own.items()}
     generator = torch.Generator().manual_seed(0)
@@ -69,19 +71,24 @@ def grown(
     return result
 
 
-def _fold_latent(tensors: dict[str, Tensor]) -> None:
-    """Put the way through the latent into the last linear map before it."""
-    level = max(int(name.split(".")[2]) for name in tensors if name.startswith("encoder.combine"))
-    weight, bias = (f"encoder.combine.{level}.after.{kind}" for kind in ("weight", "bias"))
-    for layer in ("encoder.narrow.linear", "decoder.widen.linear"):
-        if f"{layer}.weight" not in tensors:
-            return
-        by = tensors.pop(f"{layer}.weight")
-        shift = tensors.pop(f"{layer}.bias")
-        tensors[bias] = tensors[bias] @ by[0] + shift
-        kept = tensors[weight][: len(by)] @ by
-        beyond = tensors[weight].new_zeros(len(tensors[weight]) - len(by), *kept.shape[1:])
-        tensors[weight] = torch.cat([kept, beyond[: len(tensors[weight]) - len(kept)]])
+def _latent_as_code(
+    tensors: dict[str, Tensor], level: int, typical: Float[Tensor, "n m c"]
+) -> None:
+    """Make the latent a code of its level, with a mean of zero and a spread of one."""
+    inward, outward = "encoder.narrow.linear", "decoder.widen.linear"
+    if f"{inward}.weight" not in tensors:
+        raise GeomaeError("the model to start from has no latent narrower than its last level")
+    mean = typical[:, 0].mean(0)
+    centred = typical.clone()
+    centred[:, 0] -= mean
+    layout = Layout(round(typical.shape[1] ** 0.5) - 1)
+    size = (layout.mean_over_components.T.to(centred) @ centred.square().mean(0)).sqrt()
+    weight, bias = tensors.pop(f"{inward}.weight"), tensors.pop(f"{inward}.bias")
+    tensors[f"encoder.codes.{level}.linear.weight"] = weight / size[:, None]
+    tensors[f"encoder.codes.{level}.linear.bias"] = (bias - mean) / size[0]
+    weight, bias = tensors.pop(f"{outward}.weight"), tensors.pop(f"{outward}.bias")
+    tensors["decoder.unpoolings.0.widen.linear.weight"] = weight * size[:, :, None]
+    tensors["decoder.unpoolings.0.widen.linear.bias"] = bias + mean @ weight[0]
 
 
 def _renamed(name: str) -> str:

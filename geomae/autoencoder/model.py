@@ -36,6 +36,7 @@ class Autoencoder(PointAutoencoder):
         super().__init__(config)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
+        self.decoder.undoes(self.encoder)
 
     def loss(self, tree: Tree, generator: torch.Generator) -> dict[str, Tensor]:
         """Training losses of a batch: each by its name, and their weighted sum as `loss`."""
@@ -57,7 +58,7 @@ class Autoencoder(PointAutoencoder):
             raise GeomaeError(f"a training of molecules can't start from {content.kind}")
         old = AutoencoderConfig.model_validate(content.config)
         own = {name: p.detach() for name, p in self.named_parameters()}
-        return grown(content.tensors, old, own, self.config)
+        return grown(content.tensors, old, own, self.config, _typical(content.tensors, old))
 
     def check(self, structures: Sequence[Structure]) -> None:
         """See that the model was trained for such structures.
@@ -184,3 +185,14 @@ def _structure(reading: Reading, centre: Tensor) -> Structure:
         residual=reading.residual,
         certified=reading.certified,
     )
+
+
+def _typical(tensors: dict[str, Tensor], config: AutoencoderConfig) -> Tensor:
+    """Latents of the molecules of ASE's g2 set that a model takes."""
+    from geomae.data.sources.g2 import structures
+
+    model = Autoencoder(config)
+    model.load_state_dict(tensors)
+    known = set(config.elements)
+    own = [s for s in structures() if set(s.numbers.tolist()) <= known and s.n_atoms >= 3]
+    return model.encode([s for s in own if s.n_atoms <= config.max_atoms]).array

@@ -116,7 +116,9 @@ class DepthwiseConvolution(nn.Module):
         Cheaper than `forward` where many features go along the same edge.
         """
         table, path = self._dense
-        weighed = (self.weight[:, path(harmonics)] * table(harmonics)).transpose(0, 1)
+        number = path(harmonics)
+        spread = self.weight.T.index_select(0, number.flatten()).unflatten(0, number.shape)
+        weighed = (spread * table(harmonics)[..., None]).permute(0, 3, 1, 2).contiguous()
         matrices = (harmonics @ weighed.flatten(1)).unflatten(1, weighed.shape[1:])
         return matrices * radial[..., None, None]
 
