@@ -1,7 +1,7 @@
-"""What comes back of structures that are not at QM9's minima: displaced, conformers, enantiomers.
+"""What comes back of structures that are not at minima: displaced, conformers, enantiomers.
 
 Run `python benchmarks/robustness.py`, or with `--quick` for 8 molecules of each kind. Molecules are
-the first of QM9's test split that the kind applies to.
+the first of the test split of the model's data set that the kind applies to.
 
 - displaced: every atom moved at random, by 0.1, 0.2 or 0.3 Å root mean square in all;
 - conformers: two of RDKit's (ETKDG and MMFF, more than 0.5 Å apart after superposition);
@@ -206,7 +206,8 @@ def main() -> None:
         options.n = options.turned = 8
     n, model = options.n, geomae.load(options.model)
     assert isinstance(model, Autoencoder)
-    structures = load_source("qm9", split="test", n=max(20 * n, options.turned))
+    source = geomae.autoencoder.home_source(options.model) or "qm9"
+    structures = load_source(source, split="test", n=max(20 * n, options.turned))
     kinds = {f"displaced by {d} Å": displaced(structures[:n], d) for d in (0.1, 0.2, 0.3)}
     pairs = {"conformers": conformers(structures, n), "enantiomers": enantiomers(structures, n)}
     print(FORM.format(*HEAD))

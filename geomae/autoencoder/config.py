@@ -39,6 +39,11 @@ class AtomsConfig(Config):
     channels: int = Field(32, ge=1)
     encoder_blocks: int = Field(1, ge=0)
 
+    @property
+    def carried(self) -> int:
+        """Channels that go from the atoms to the next level."""
+        return self.channels
+
 
 class LevelConfig(Config):
     """A level above the atoms: how its points are made, and how they are taken apart again.
@@ -61,6 +66,13 @@ class LevelConfig(Config):
         noise: displacement of the parents in training, in Å, so that unpooling
             tolerates parents that stand slightly off.
         max_children: highest number of children (of one kind) that can be told.
+        handed: share of the structures whose points get, in training, the encoder's own features
+            instead of what comes down to them, so that lower levels learn before upper ones can
+            carry anything; what comes down is then compared with those features, too.
+        code: channels that a point's features are narrowed to in the encoder, and that the decoder
+            widens again; None leaves them as they are.
+        solve: steps of conjugate gradients by which the decoder undoes the sum that the encoder
+            makes of the children's features; only for the last level.
     """
 
     scale: float = Field(gt=0)
@@ -80,6 +92,14 @@ class LevelConfig(Config):
     slope: float = Field(0.0, ge=0)
     noise: float = Field(0.05, ge=0)
     max_children: int = Field(9, ge=1)
+    handed: float = Field(0.0, ge=0, le=1)
+    code: int | None = Field(None, ge=1)
+    solve: int = Field(0, ge=0)
+
+    @property
+    def carried(self) -> int:
+        """Channels that go from this level to the next in the encoder, and back in the decoder."""
+        return self.code or self.channels
 
     @field_validator("scale", mode="before")
     @classmethod
@@ -138,6 +158,18 @@ class AutoencoderConfig(Config):
     def _ends_in_one_point(self) -> "AutoencoderConfig":
         if self.levels[-1].scale != inf or any(level.scale == inf for level in self.levels[:-1]):
             raise ValueError("the last level, and only it, must have scale: inf (one point)")
+        return self
+
+    @model_validator(mode="after")
+    def _codes_fit(self) -> "AutoencoderConfig":
+        if self.levels[-1].code or any(lv.code and lv.encoder_blocks for lv in self.levels):
+            raise ValueError(
+                "a level with code has no encoder_blocks, and the last has a latent instead"
+            )
+        if any(level.solve for level in self.levels[:-1]) or (
+            self.levels[-1].solve and len(self.levels) < 2
+        ):
+            raise ValueError("only the last of several levels can solve")
         return self
 
     @model_validator(mode="after")

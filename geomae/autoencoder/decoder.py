@@ -1,17 +1,21 @@
 """The decoder: one point is taken apart, level by level, until the atoms stand there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from geomae.autoencoder.blocks import Counter, Resize
 from geomae.autoencoder.config import AutoencoderConfig
 from geomae.autoencoder.counts import Alternative, Doubts, read_counts
+from geomae.autoencoder.encoder import Encoder
 from geomae.autoencoder.peaks import propose
+from geomae.autoencoder.solving import Superposition
 from geomae.autoencoder.unpooling import Unpooling, drawn
+from geomae.equivariant.layout import Layout
 from geomae.pooling.tree import Tree, children_of
 
 
@@ -84,6 +88,7 @@ class Decoder(nn.Module):
         self.formula = Counter(
             last.channels, last.lmax, kinds=len(config.elements), most=config.max_atoms
         )
+        self._inward: tuple[Any, Any] = (None, None)
         self.unpoolings = nn.ModuleList()
         for index, level in reversed(list(enumerate(config.levels))):
             atoms = index == 0
@@ -92,20 +97,43 @@ class Decoder(nn.Module):
                 Unpooling(
                     level,
                     len(config.elements) if atoms else 1,
-                    below and (below.channels, below.lmax),
+                    below and (below.carried, below.lmax),
                 )
             )
 
+    def undoes(self, encoder: Encoder) -> None:
+        """Take the encoder's last step, which decoding may have to undo; it stays the encoder's."""
+        self._inward = encoder.combine[-1], encoder.narrow
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "Decoder":
+        """Conversions reach what is shared with the encoder, too, in copies that are alone."""
+        for module in self._inward:
+            if module is not None:
+                module._apply(fn)
+        return super()._apply(fn, recurse)
+
     def losses(
-        self, latents: Float[Tensor, "n m c"], tree: Tree, generator: torch.Generator
+        self,
+        latents: Float[Tensor, "n m c"],
+        tree: Tree,
+        generator: torch.Generator,
+        encoded: Sequence[Tensor] = (),
     ) -> dict[str, Tensor]:
-        """Losses of every level, by name, against the tree that the latents came from."""
+        """Losses of every level, by name, against the tree that the latents came from.
+
+        Args:
+            latents: about their points.
+            tree: what they should become.
+            generator: for places where fields are compared, noise, and who is handed what.
+            encoded: the encoder's features of the points of every level, atoms first; needed where
+                the configuration has some of them handed over.
+        """
         element = element_index(tree.numbers, self.config.elements)
         features, parents = self.root(latents), tree.positions[-1]
         losses = {"formula": self._formula_loss(features, tree, element)}
         for depth, unpooling in enumerate(self.unpoolings):
             below = len(self.unpoolings) - 1 - depth
-            features = unpooling.blocks(features)
+            features = unpooling.states(features)
             edges, positions = tree.memberships[below], tree.positions[below]
             table = children_of(edges, parents.shape[0])
             offsets = positions[table.clamp(min=0)] - parents[:, None]
@@ -115,13 +143,53 @@ class Decoder(nn.Module):
             )
             losses |= {f"{name}_{below}": value for name, value in parts.items()}
             if below:
-                noise = self.config.levels[below - 1].noise
+                level = self.config.levels[below - 1]
                 shift = drawn(torch.randn, positions.shape, positions, generator)
-                moved = positions + noise * shift
+                handed = self._handed(tree, below, generator) if level.handed else None
+                kept = 1.0 if handed is None else ~handed
+                moved = positions + level.noise * shift * kept
                 vectors = parents[edges[1]] - moved[edges[0]]
-                features = unpooling.combine(features, vectors, edges.flip(0), moved.shape[0])
+                features = self._sent(latents, unpooling, features, vectors, edges)
+                if handed is not None:
+                    own = encoded[below].to(features)
+                    losses[f"match_{below}"] = mismatch(features, own.detach())
+                    features = torch.where(handed[..., None], own, features)
                 parents = moved
         return losses
+
+    def _sent(
+        self,
+        latents: Tensor,
+        unpooling: Unpooling,
+        states: Tensor,
+        vectors: Float[Tensor, "children 3"],
+        edges: Int[Tensor, "2 children"],
+    ) -> Float[Tensor, "children m c"]:
+        """Children's features from their parents' states.
+
+        Args:
+            latents: that everything comes from.
+            unpooling: of the parents' level.
+            states: of the parents.
+            vectors: from child to parent, in Å.
+            edges: (child, parent).
+        """
+        assert unpooling.combine is not None
+        features = unpooling.combine(states, vectors, edges.flip(0), len(vectors))
+        if not unpooling.level.solve or not len(vectors):
+            return features
+        combine, narrow = self._inward
+        with torch.autocast(latents.device.type, enabled=False):
+            latents, vectors = latents.to(vectors), -vectors
+            sums = Superposition(combine, narrow, vectors, edges, len(latents))
+            return sums.solve(latents, features.to(vectors), unpooling.level.solve)
+
+    def _handed(
+        self, tree: Tree, below: int, generator: torch.Generator
+    ) -> Bool[Tensor, "points 1"]:
+        """Points of a level whose structure gets the encoder's features there in training."""
+        lot = torch.rand(tree.n_structures, generator=generator).to(tree.batch[below].device)
+        return (lot < self.config.levels[below - 1].handed)[tree.batch[below]][:, None]
 
     def formula_of(self, latents: Float[Tensor, "n m c"]) -> Int[Tensor, "n elements"]:
         """How many atoms of each element latents tell at once, without drawing."""
@@ -157,7 +225,7 @@ class Decoder(nn.Module):
         memberships: list[Tensor] = []
         doubts: list[Doubts] = []
         for depth, unpooling in enumerate(self.unpoolings):
-            states = unpooling.blocks(features[-1])
+            states = unpooling.states(features[-1])
             counts, doubt = read_counts(unpooling.counter(states), batch[-1], depth, readings)
             doubts.append(doubt)
             peaks = propose(
@@ -170,7 +238,7 @@ class Decoder(nn.Module):
             memberships.append(edges.flip(0))
             if unpooling.combine is not None:
                 features.append(
-                    unpooling.combine(states, -peaks.positions, edges, len(peaks.owner))
+                    self._sent(latents, unpooling, states, -peaks.positions, edges.flip(0))
                 )
         numbers = torch.tensor(self.config.elements, device=latents.device)[peaks.kind]
         tree = self.assemble(numbers, positions[::-1], batch[::-1], memberships[::-1])
@@ -184,6 +252,20 @@ class Decoder(nn.Module):
                 weights[-1].new_zeros(len(above)).index_add(0, members[1], weights[-1][members[0]])
             )
         return Tree(numbers, tuple(positions), tuple(weights), tuple(batch), tuple(memberships))
+
+
+def mismatch(features: Float[Tensor, "n m c"], wanted: Float[Tensor, "n m c"]) -> Float[Tensor, ""]:
+    """Mean square error of features in parts of the variance of those wanted, each degree and
+    channel alike: 1 for features that tell nothing.
+    """
+    error, wanted = (features - wanted).float(), wanted.float()
+    mean = torch.zeros_like(wanted[:1])
+    mean[:, 0] = wanted[:, 0].mean(0)
+    layout = Layout(round(wanted.shape[1] ** 0.5) - 1)
+    by_degree = layout.mean_over_components.T.to(wanted)
+    with torch.autocast(wanted.device.type, enabled=False):
+        power = by_degree @ (wanted - mean).square().mean(0)
+        return (by_degree @ error.square().mean(0) / (power + 1e-4)).mean()
 
 
 def element_index(numbers: Tensor, elements: tuple[int, ...]) -> Tensor:

@@ -43,20 +43,31 @@ class AtomEmbedding(nn.Module):
 
     def densities(self, tree: Tree, element: Tensor) -> Float[Tensor, "atoms m channels"]:
         """Sum over neighbours of radial functions times harmonics, for each element apart."""
-        positions, mask = to_dense_batch(tree.positions[0], tree.batch[0])
-        onehot, _ = to_dense_batch(
-            nn.functional.one_hot(element, self.n_elements).to(positions.dtype), tree.batch[0]
-        )
-        n = positions.shape[1]
-        pairs = (
-            mask[:, :, None] & mask[:, None] & ~torch.eye(n, dtype=torch.bool, device=mask.device)
-        )
-        vectors = positions[:, None] - positions[:, :, None]
-        vectors = torch.where(pairs[..., None], vectors, vectors.new_tensor([0.0, 0.0, 1.0]))
-        radial = self.basis(vectors.norm(dim=-1)) * pairs[..., None]
-        labelled = (radial[..., None] * onehot[:, None, :, None]).flatten(-2)
+        atom, neighbour = _near(tree.positions[0], tree.batch[0], self.basis.cutoff)
+        vectors = tree.positions[0][neighbour] - tree.positions[0][atom]
         harmonics = spherical_harmonics(self.lmax, vectors)
-        return torch.einsum("bijm,bijc->bimc", harmonics, labelled)[mask]
+        radial = self.basis(vectors.norm(dim=-1))
+        shells = (harmonics[:, :, None] * radial[:, None]).flatten(1)
+        n, labels = len(element), self.n_elements
+        sums = shells.new_zeros(n * labels, shells.shape[1])
+        sums = sums.index_add(0, atom * labels + element[neighbour], shells)
+        parts = sums.unflatten(0, (n, labels)).unflatten(2, (harmonics.shape[1], -1))
+        return parts.permute(0, 2, 3, 1).flatten(2)
+
+
+def _near(
+    positions: Float[Tensor, "atoms 3"], batch: Int[Tensor, " atoms"], cutoff: float
+) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
+    """Ordered pairs of different atoms of one structure that are closer than a distance in Å."""
+    with torch.no_grad():
+        places, mask = to_dense_batch(positions, batch)
+        square = (places[:, None] - places[:, :, None]).square().sum(-1)
+        pairs = mask[:, :, None] & mask[:, None] & (square < cutoff**2)
+        pairs &= ~torch.eye(places.shape[1], dtype=torch.bool, device=mask.device)
+        structure, first, second = pairs.nonzero(as_tuple=True)
+        size = mask.sum(1)
+        start = torch.cumsum(size, 0) - size
+    return start[structure] + first, start[structure] + second
 
 
 class Encoder(nn.Module):
@@ -79,7 +90,7 @@ class Encoder(nn.Module):
         )
         self.combine = nn.ModuleList(
             Transport(
-                below.channels,
+                below.carried,
                 level.channels,
                 below.lmax,
                 level.lmax,
@@ -89,6 +100,13 @@ class Encoder(nn.Module):
                 softening=level.softening,
             )
             for below, level in pairwise(sizes)
+        )
+        self.codes = nn.ModuleDict(
+            {
+                str(number): Resize(level.channels, level.code, level.lmax, level.lmax)
+                for number, level in enumerate(config.levels, 1)
+                if level.code
+            }
         )
         last, latent = config.levels[-1], config.latent
         self.narrow = latent and Resize(last.channels, latent.channels, last.lmax, latent.lmax)
@@ -115,10 +133,16 @@ class Encoder(nn.Module):
             features[-1] = blocks(features[-1])
             edges, below, above = tree.memberships[level], *tree.positions[level : level + 2]
             vectors = below[edges[0]] - above[edges[1]]
-            features.append(combine(features[-1], vectors, edges, above.shape[0]))
+            features.append(
+                self.coded(combine(features[-1], vectors, edges, len(above)), level + 1)
+            )
         if self.narrow:
             features[-1] = self.narrow(features[-1])
         return features
+
+    def coded(self, features: Float[Tensor, "n m c"], level: int) -> Float[Tensor, "n m d"]:
+        """Features of a level narrowed, where the configuration says so."""
+        return self.codes[str(level)](features) if str(level) in self.codes else features
 
     @property
     def latent_shape(self) -> tuple[int, int]:

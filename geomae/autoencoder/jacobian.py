@@ -123,7 +123,7 @@ def _moved_groups(encoder: Encoder, tree: Tree, displacement: float) -> _Moves:
     atoms = encoder.blocks[0](embedding.embed(densities, element))
     here = combine(atoms, positions - parents[group], tree.memberships[0], len(parents))
     slopes = (changed - here[group].repeat_interleave(3, 0)) / displacement
-    return _Moves(here, slopes, group, share)
+    return _Moves(*_coded(encoder, 1, here, slopes), group, share)
 
 
 def _moved_above(
@@ -146,7 +146,13 @@ def _moved_above(
     share = _shares(tree, level + 1, point)
     total = drift.new_zeros(len(parents), *drift.shape[1:]).index_add(0, parent, drift)
     result.addcmul_(share[:, None, None, None], total[point], value=-1)
-    return _Moves(above, result.flatten(0, 1), point, share)
+    return _Moves(*_coded(encoder, level + 1, above, result.flatten(0, 1)), point, share)
+
+
+def _coded(encoder: Encoder, level: int, features: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+    """Features and slopes as the level sends them on."""
+    zero = encoder.coded(torch.zeros_like(features[:1]), level)
+    return encoder.coded(features, level), encoder.coded(slopes, level) - zero
 
 
 def _drift(

@@ -9,14 +9,16 @@ from geomae.autoencoder.base import PointAutoencoder, chunks
 from geomae.autoencoder.config import AutoencoderConfig
 from geomae.autoencoder.decoder import Decoder, Drawing
 from geomae.autoencoder.encoder import Encoder
+from geomae.autoencoder.growing import grown
 from geomae.autoencoder.latents import Latents
 from geomae.autoencoder.reading import RETRIES, Reading, read
+from geomae.checkpoint import Checkpoint
 from geomae.data.elements import SYMBOLS
 from geomae.data.structure import Structure
-from geomae.errors import StructureError, UnsupportedStructureError
+from geomae.errors import GeomaeError, StructureError, UnsupportedStructureError
 from geomae.pooling import Tree
 
-LOSS_WEIGHTS = {"field": 10.0, "slope": 1.0, "count": 0.3, "formula": 0.1}
+LOSS_WEIGHTS = {"field": 10.0, "slope": 1.0, "count": 0.3, "formula": 0.1, "match": 0.3}
 """Weights of the kinds of losses; what a field misses is small in nats but decides positions."""
 
 
@@ -34,14 +36,29 @@ class Autoencoder(PointAutoencoder):
         super().__init__(config)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
+        self.decoder.undoes(self.encoder)
 
     def loss(self, tree: Tree, generator: torch.Generator) -> dict[str, Tensor]:
         """Training losses of a batch: each by its name, and their weighted sum as `loss`."""
         tree = tree if self.device.type == "cpu" else tree.to(self.device)
-        latents = self._with_noise(self.encoder(tree), generator)
-        losses = self.decoder.losses(latents, tree, generator)
+        encoded = self.encoder.levels(tree)
+        latents = self._with_noise(encoded[-1], generator)
+        losses = self.decoder.losses(latents, tree, generator, encoded)
         weighted = [LOSS_WEIGHTS[name.rsplit("_", 1)[0]] * value for name, value in losses.items()]
         return {"loss": torch.stack(weighted).sum(), **losses}
+
+    def adapted(self, content: Checkpoint) -> dict[str, Tensor]:
+        """Weights of a released model that training may go on from; this one may have more
+        elements, larger counts and one more level.
+
+        Raises:
+            GeomaeError: it is another kind of model, or differs otherwise.
+        """
+        if content.kind != self.kind:
+            raise GeomaeError(f"a training of molecules can't start from {content.kind}")
+        old = AutoencoderConfig.model_validate(content.config)
+        own = {name: p.detach() for name, p in self.named_parameters()}
+        return grown(content.tensors, old, own, self.config, _typical(content.tensors, old))
 
     def check(self, structures: Sequence[Structure]) -> None:
         """See that the model was trained for such structures.
@@ -168,3 +185,14 @@ def _structure(reading: Reading, centre: Tensor) -> Structure:
         residual=reading.residual,
         certified=reading.certified,
     )
+
+
+def _typical(tensors: dict[str, Tensor], config: AutoencoderConfig) -> Tensor:
+    """Latents of the molecules of ASE's g2 set that a model takes."""
+    from geomae.data.sources.g2 import structures
+
+    model = Autoencoder(config)
+    model.load_state_dict(tensors)
+    known = set(config.elements)
+    own = [s for s in structures() if set(s.numbers.tolist()) <= known and s.n_atoms >= 3]
+    return model.encode([s for s in own if s.n_atoms <= config.max_atoms]).array

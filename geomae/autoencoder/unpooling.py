@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from geomae.autoencoder.blocks import Counter, NodeBlock
+from geomae.autoencoder.blocks import Counter, NodeBlock, Resize
 from geomae.autoencoder.config import LevelConfig
 from geomae.autoencoder.field import Field
 from geomae.equivariant import Transport
@@ -27,6 +27,7 @@ class Unpooling(nn.Module):
         super().__init__()
         self.level, self.kinds = level, kinds
         channels, lmax = level.channels, level.lmax
+        self.widen = level.code and Resize(level.code, channels, lmax, lmax)
         self.blocks = nn.Sequential(*(NodeBlock(channels, lmax) for _ in range(level.blocks)))
         self.counter = Counter(channels, lmax, kinds=kinds, most=level.max_children)
         self.field = Field(
@@ -48,6 +49,10 @@ class Unpooling(nn.Module):
             reach=level.radius,
             softening=level.softening,
         )
+
+    def states(self, features: Float[Tensor, "n m d"]) -> Float[Tensor, "n m c"]:
+        """Parents after their blocks, from what came down to them."""
+        return self.blocks(self.widen(features) if self.widen else features)
 
     def losses(
         self,

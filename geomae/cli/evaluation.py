@@ -121,6 +121,14 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Part of it.")] = "test",
     n: Annotated[int | None, typer.Option("-n", help="Only the first N structures.")] = None,
     refine: Refine = True,
+    retries: Annotated[
+        int | None,
+        typer.Option(min=0, help="Molecules: other readings where a certificate is missing."),
+    ] = None,
+    sizes: Annotated[
+        list[int] | None,
+        typer.Option(help="Molecules: figures up to so many heavy atoms, too; may be repeated."),
+    ] = None,
     json_file: JsonFile = None,
     failures: Annotated[
         Path | None, typer.Option(help="Write originals and decodings that differ to this page.")
@@ -148,7 +156,7 @@ def evaluate(
     from geomae.data import load_source
     from geomae.metrics.certificates import residual_ranges
     from geomae.metrics.evaluation import reconstruct as run
-    from geomae.metrics.reconstruction import summarise
+    from geomae.metrics.reconstruction import summarise, summarise_by_size
 
     network = load(model, device=device)
     source = source or home_source(model)
@@ -164,9 +172,10 @@ def evaluate(
         )  # fmt: skip
         return
     start = time.monotonic()
-    items = run(network, structures, refine=refine, workers=workers, progress=True)
+    items = run(network, structures, refine=refine, retries=retries, workers=workers, progress=True)
     seconds = time.monotonic() - start
-    summary: dict = summarise([i.comparison for i in items], [i.certified for i in items])
+    judged = [i.comparison for i in items], [i.certified for i in items]
+    summary: dict = summarise(*judged)
     right = [i.status in ("exact", "reconstructed") for i in items]
     summary |= residual_ranges(right, [i.residual for i in items])
     summary |= {
@@ -179,6 +188,11 @@ def evaluate(
     }
     wrong = [i for i in items if i.status not in ("exact", "reconstructed")]
     print_summary(f"{model} on {source}/{split}", summary)
+    if sizes:
+        by_size = summarise_by_size(structures, *judged, sorted(set(sizes)))
+        for name, own in by_size.items():
+            print_summary(f"{name} heavy atoms", own)
+        summary["by_heavy_atoms"] = by_size
     if wrong:
         print_reconstructions(wrong, most=40)
     if json_file:

@@ -83,6 +83,14 @@ class DepthwiseConvolution(nn.Module):
             edges: (source, target).
             n_targets: number of targets; one without edges gets zeros.
         """
+        # many small products: rounding them to bfloat16 costs more time than it saves
+        with torch.autocast(features.device.type, enabled=False):
+            return self._sums(features.to(harmonics), harmonics, radial, edges, n_targets)
+
+    def _sums(
+        self, features: Tensor, harmonics: Tensor, radial: Tensor, edges: Tensor, n_targets: int
+    ) -> Float[Tensor, "targets o c"]:
+        """As `forward`, all in one precision."""
         source, target = edges
         if not len(source):
             return features.new_zeros(n_targets, self.layout_out.components, self.channels)
@@ -108,7 +116,9 @@ class DepthwiseConvolution(nn.Module):
         Cheaper than `forward` where many features go along the same edge.
         """
         table, path = self._dense
-        weighed = (self.weight[:, path(harmonics)] * table(harmonics)).transpose(0, 1)
+        number = path(harmonics)
+        spread = self.weight.T.index_select(0, number.flatten()).unflatten(0, number.shape)
+        weighed = (spread * table(harmonics)[..., None]).permute(0, 3, 1, 2).contiguous()
         matrices = (harmonics @ weighed.flatten(1)).unflatten(1, weighed.shape[1:])
         return matrices * radial[..., None, None]
 

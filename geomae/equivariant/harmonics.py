@@ -35,9 +35,11 @@ def spherical_harmonics(
     if normalize:
         vectors = torch.nn.functional.normalize(vectors, dim=-1)
     parts = [torch.ones_like(vectors[..., :1])]
-    for table in _ladder(lmax, vectors.dtype, vectors.device):
-        products = vectors[..., :, None] * parts[-1][..., None, :]
-        parts.append(products.flatten(-2) @ table)
+    # each degree comes from the one below, so rounding to autocast's precision would pile up
+    with torch.autocast(vectors.device.type, enabled=False):
+        for table in _ladder(lmax, vectors.dtype, vectors.device):
+            products = vectors[..., :, None] * parts[-1][..., None, :]
+            parts.append(products.flatten(-2) @ table)
     return torch.cat(parts, -1)
 
 

@@ -59,7 +59,7 @@ class Transport(nn.Module):
             edges: (source, target).
             n_targets: number of targets; one without edges gets zeros.
         """
-        carried = self.convolution(self.before(features), *self._filters(vectors), edges, n_targets)
+        carried = self.convolution(self.before(features), *self.filters(vectors), edges, n_targets)
         return self.after(carried)
 
     def along(
@@ -75,7 +75,7 @@ class Transport(nn.Module):
             vectors: from target to source along each edge, in Å.
             edge: of each feature; many share one.
         """
-        matrices = self.convolution.matrices(*self._filters(vectors))
+        matrices = self.convolution.matrices(*self.filters(vectors))
         groups = matrices.shape[1]
         split = self.before(features).unflatten(2, (groups, -1))
         carried = split.new_empty(len(features), groups, matrices.shape[2], split.shape[3])
@@ -87,7 +87,9 @@ class Transport(nn.Module):
         mixed = self.after(carried.transpose(1, 2).flatten(2))
         return mixed if self.after.bias is None else mixed - _shift(self.after, mixed)
 
-    def _filters(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def filters(
+        self, vectors: Float[Tensor, "edges 3"]
+    ) -> tuple[Float[Tensor, "edges f"], Float[Tensor, "edges g"]]:
         """Harmonics of softened directions, and the groups' radial functions."""
         directions, lengths = soften(vectors, self.softening)
         harmonics = spherical_harmonics(self.lmax_filter, directions, normalize=False)

@@ -128,7 +128,7 @@ class SymmetricDecoder:
             return []
         sites = [site for drawing in drawings for site in drawing.levels[-1]]
         features = torch.cat([drawing.features for drawing in drawings])
-        states = unpooling.blocks(self._made_invariant(features, sites))
+        states = unpooling.states(self._made_invariant(features, sites))
         log_counts = torch.log_softmax(unpooling.counter(states), -1).numpy()
         candidates = self._candidates(unpooling, states, sites, log_counts)
         apart = CLOSEST_ATOMS if unpooling.combine is None else unpooling.level.width

@@ -56,6 +56,7 @@ def reconstruct(
     structures: Sequence[Structure],
     *,
     refine: bool = True,
+    retries: int | None = None,
     batch_size: int = 256,
     workers: int = 1,
     progress: bool = False,
@@ -67,6 +68,8 @@ def reconstruct(
         model: to use; the decoder gets the latents and nothing else.
         structures: in any number.
         refine: sharpen the decoded positions against the encoder.
+        retries: other readings that are tried where there is no certificate; None leaves it to
+            the model. See `Autoencoder.decode`.
         batch_size: structures at a time.
         workers: processes, each with one thread; 1 works in this one.
         progress: show a bar.
@@ -81,7 +84,8 @@ def reconstruct(
     chunks = [taken[start : start + batch_size] for start in range(0, len(taken), batch_size)]
     jobs = [[structures[i] for i in chunk] for chunk in chunks]
     results = {i: Reconstruction(structures[i], message=text) for i, text in refused.items()}
-    decoded = _bar(_run(model, jobs, refine, workers), len(jobs), progress)
+    how = {"refine": refine} | ({} if retries is None else {"retries": retries})
+    decoded = _bar(_run(model, jobs, how, workers), len(jobs), progress)
     for chunk, parts in zip(chunks, decoded, strict=True):
         for i, part in zip(chunk, parts, strict=True):
             results[i] = Reconstruction(structures[i], part, compare(structures[i], part))
@@ -97,18 +101,18 @@ def _refusals(model: "Autoencoder", structures: Sequence[Structure]) -> Iterator
 
 
 def _run(
-    model: "Autoencoder", jobs: list[list[Structure]], refine: bool, workers: int
+    model: "Autoencoder", jobs: list[list[Structure]], how: dict, workers: int
 ) -> Iterator[list[Structure]]:
     """Decoded structures of each job, in order."""
     if workers <= 1:
         for job in jobs:
-            yield model.decode(model.encode(job), refine=refine)
+            yield model.decode(model.encode(job), **how)
         return
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=_start_worker, initargs=(model, refine)
+        workers, get_context("spawn"), initializer=_start_worker, initargs=(model, how)
     ) as pool:
         for packed in pool.map(_work, [_pack(job) for job in jobs]):
             yield [_unpack(columns) for columns in packed]
@@ -117,15 +121,15 @@ def _run(
 _worker: dict = {}
 
 
-def _start_worker(model: "Autoencoder", refine: bool) -> None:
+def _start_worker(model: "Autoencoder", how: dict) -> None:
     keep_memory()
     torch.set_num_threads(1)
-    _worker.update(model=model, refine=refine)
+    _worker.update(model=model, how=how)
 
 
 def _work(job: list[dict]) -> list[dict]:
     model, structures = _worker["model"], [_unpack(columns) for columns in job]
-    return _pack(model.decode(model.encode(structures), refine=_worker["refine"]))
+    return _pack(model.decode(model.encode(structures), **_worker["how"]))
 
 
 def _pack(structures: list[Structure]) -> list[dict]:

@@ -114,3 +114,28 @@ def summarise(
         "certified": share(sum(bool(flag) for flag in certified)),
         **certificate_cases((flag, c is not None and c.reconstructed) for c, flag in pairs),
     }
+
+
+def summarise_by_size(
+    structures: Sequence[Structure],
+    comparisons: Sequence[Comparison | None],
+    certified: Sequence[bool],
+    bounds: Sequence[int],
+) -> dict[str, dict[str, float | int]]:
+    """`summarise` for ranges of the number of heavy atoms, named such as '10-15'.
+
+    Args:
+        structures: the originals.
+        comparisons, certified: of each, as for `summarise`.
+        bounds: last number of each range, ascending; what is larger than all of them comes in
+            one more. Ranges without structures are left out.
+    """
+    heavy = np.array([int((s.numbers > 1).sum()) for s in structures], dtype=int)
+    place = np.searchsorted(np.asarray(bounds), heavy)
+    found = {}
+    for k in np.unique(place).tolist():
+        own = np.flatnonzero(place == k).tolist()
+        first = bounds[k - 1] + 1 if k else 0
+        name = f"{first}-{bounds[k]}" if k < len(bounds) else f"{first} and more"
+        found[name] = summarise([comparisons[i] for i in own], [certified[i] for i in own])
+    return found

@@ -18,11 +18,14 @@ class DataConfig(Config):
     split: part of it that trains.
     least_share: of the batches for each number of heavy atoms; where a data set has fewer,
         they are repeated. QM9 has three molecules of one heavy atom among 130,831.
+    displaced: every structure is learned from a second time with its atoms displaced at random,
+        each structure by an amount (root mean square, Å) drawn evenly up to this one; 0 for none.
     """
 
     source: str = "qm9"
     split: str = "train"
     least_share: float = Field(0.0, ge=0, le=0.1)
+    displaced: float = Field(0.0, ge=0, le=1)
 
 
 class TrainingConfig(Config):

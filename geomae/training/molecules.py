@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomae.autoencoder.model import Autoencoder
@@ -43,17 +44,56 @@ def with_least_share(ids: np.ndarray, kind: np.ndarray, share: float) -> np.ndar
 
 
 def training_data(config: RunConfig) -> ShuffledTrees:
-    """The batches that a configuration asks for."""
-    if config.data.source != "qm9":
-        raise GeomaeError(f"can train on: qm9; not on '{config.data.source}'")
-    from geomae.data.sources.qm9 import load_qm9, split_indices
+    """The batches that a configuration asks for.
 
-    data = load_qm9()
-    forest = plant("qm9", data.numbers, data.positions, data.offsets, config.model)
-    ids = split_indices(config.data.split)
-    heavy = np.add.reduceat((data.numbers > 1).numpy().astype(int), data.offsets[:-1].numpy())
+    Raises:
+        GeomaeError: it names a data set that can't be trained on, or one that is not there.
+    """
+    name, split = config.data.source, config.data.split
+    numbers, positions, offsets, ids = _arrays(name, split)
+    heavy = np.add.reduceat((numbers > 1).numpy().astype(int), offsets[:-1].numpy())
     ids = with_least_share(ids, heavy[ids], config.data.least_share)
+    if config.data.displaced:
+        n = len(offsets) - 1
+        moved = displaced(positions, offsets, config.data.displaced, config.training.seed)
+        numbers, positions = numbers.repeat(2), torch.cat([positions, moved])
+        offsets = torch.cat([offsets, offsets[1:] + offsets[-1]])
+        ids, name = np.concatenate([ids, ids + n]), f"{name}-displaced-{config.data.displaced}"
+    forest = plant(name, numbers, positions, offsets, config.model)
     return ShuffledTrees(forest, ids, config.training.batch_size, config.training.seed)
+
+
+def _arrays(name: str, split: str) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
+    """Atomic numbers, positions and offsets of a whole data set, and structures of a split."""
+    if name == "qm9":
+        from geomae.data.sources.qm9 import load_qm9, split_indices
+
+        qm9 = load_qm9()
+        return qm9.numbers, qm9.positions, qm9.offsets, split_indices(split)
+    if name == "organic":
+        from geomae.data.sources.organic import load_organic
+
+        organic = load_organic()
+        return organic.numbers, organic.positions.double(), organic.offsets, organic.indices(split)
+    raise GeomaeError(f"can train on: qm9, organic; not on '{name}'")
+
+
+def displaced(
+    positions: Float[Tensor, "atoms 3"], offsets: Int[Tensor, " n_and_one"], most: float, seed: int
+) -> Float[Tensor, "atoms 3"]:
+    """Positions of structures whose atoms have moved at random, all of one structure as far.
+
+    Args:
+        positions: in Å.
+        offsets: where each structure starts.
+        most: root mean square displacement of a structure's atoms, in Å; each structure's is drawn
+            evenly from 0 to this.
+        seed: of the displacements.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = np.diff(offsets.numpy())
+    length = np.repeat(rng.uniform(0, most, len(sizes)), sizes)[:, None] / 3**0.5
+    return positions + torch.from_numpy(length * rng.standard_normal(positions.shape))
 
 
 def held_out(config: RunConfig) -> Evaluation | None:

@@ -11,7 +11,8 @@ from geomae.errors import GeomaeError, StructureError
 
 def test_names():
     crystals = {"perov5", "carbon24", "supercon", "mp20", "mpts52", "wbm"}
-    assert set(source_names()) == {"tetris", "g2", "qm9", "aflow", "degenerate"} | crystals
+    own = {"tetris", "g2", "qm9", "organic", "aflow", "degenerate"}
+    assert set(source_names()) == own | crystals
 
 
 @pytest.mark.parametrize(("name", "n"), [("tetris", 8), ("g2", 162), ("aflow", 288)])
@@ -83,6 +84,6 @@ def test_sources_without_splits_say_so(name):
 )
 def test_unknown_names_get_all_and_the_closest(name, close):
     with pytest.raises(
-        GeomaeError, match=f"'{name}'.*tetris, g2, qm9, aflow, .*; did you mean '{close}'"
+        GeomaeError, match=f"'{name}'.*tetris, g2, qm9, organic, aflow, .*; did you mean '{close}'"
     ):
         load_source(name)

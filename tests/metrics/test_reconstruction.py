@@ -9,6 +9,7 @@ from geomae.data.structure import Structure
 from geomae.errors import UnsupportedStructureError
 from geomae.metrics import bond_orders, compare, smiles_of, summarise
 from geomae.metrics.certificates import residual_ranges
+from geomae.metrics.reconstruction import summarise_by_size
 
 
 def water(shift: float = 0.0) -> Structure:
@@ -86,6 +87,20 @@ def test_summary_counts_failures_and_certificates():
     cases = ("certified_right", "certified_wrong", "uncertified_right", "uncertified_wrong")
     assert [summary[f"n_{case}"] for case in cases] == [1, 1, 0, 1]
     assert all(isinstance(value, int | float) for value in summary.values())
+
+
+def test_summaries_by_size():
+    methane = Structure(
+        [6, 1, 1, 1, 1], torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
+    )
+    pair = Structure([6, 6], [[0.0, 0, 0], [1.5, 0, 0]])
+    structures = [water(), methane, pair]
+    items = [compare(water(), water(0.01)), None, compare(pair, pair)]
+    found = summarise_by_size(structures, items, [True, False, True], [1, 3])
+    assert list(found) == ["0-1", "2-3"]
+    assert [found[name]["n"] for name in found] == [2, 1]
+    assert found["0-1"]["reconstructed"] == 0.5
+    assert list(summarise_by_size(structures, items, [True] * 3, [1])) == ["0-1", "2 and more"]
 
 
 def test_residuals_of_right_and_wrong_decodings():

@@ -10,7 +10,7 @@ from geomae.errors import GeomaeError
 CRYSTALS = ("perov5", "carbon24", "supercon", "mp20", "mpts52", "wbm")
 """Data sets of the module `crystals`."""
 
-SOURCES = ("tetris", "g2", "qm9", "aflow", "degenerate", *CRYSTALS)
+SOURCES = ("tetris", "g2", "qm9", "organic", "aflow", "degenerate", *CRYSTALS)
 """Modules of this package, each with `structures(split, n)`, and the data sets of crystals."""
 
 
@@ -26,11 +26,12 @@ def load_source(
 
     Args:
         name: 'tetris' (the eight pieces), 'g2' (ASE's 162 molecules), 'qm9' (130,831 molecules),
+            'organic' (conformers of molecules of 1 to 50 heavy atoms, to be built first),
             'aflow' (pymatgen's 288 crystal prototypes), 'degenerate' (pairs of different
             structures with equal invariants), a data set of crystals ('perov5', 'carbon24',
             'supercon', 'mp20', 'mpts52', 'wbm'), or the path of a folder or file.
-        split: part of it: 'train', 'valid' or 'test' of qm9, a folder within a folder; the whole
-            by default.
+        split: part of it: 'train', 'valid' or 'test' of qm9 and organic, also 'large' of organic;
+            a folder within a folder; the whole by default.
         n: only the first n.
 
     Raises:
