@@ -48,7 +48,7 @@ class Row:
         number: in the test split.
         formula: of the cell.
         n_atoms: of the cell.
-        outcome: 'unique', 'none', 'ambiguous' or 'limit'.
+        outcome: "unique", "none", "ambiguous" or "limit".
         route: that led to what was found.
         residual: relative, of what was found.
         gap: to the crystal in Å; None where there is no solution, or none that matches.
