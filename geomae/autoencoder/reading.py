@@ -32,6 +32,9 @@ HOPELESS, FEW = 0.8, 6
 """Residual of a drawing that is not like the latent at all, and atoms of one that is edited all
 the same."""
 
+EDITED = 40
+"""Atoms of the largest structure that is edited; with more the edits take minutes."""
+
 EDITS = 3
 """Atoms that are changed one by one at most, where nothing else gives a certificate."""
 
@@ -179,7 +182,8 @@ class Reader:
         return [
             i
             for i in others
-            if self.closest[i].residual < HOPELESS or len(self.closest[i].numbers) <= FEW
+            if (self.closest[i].residual < HOPELESS and len(self.closest[i].numbers) <= EDITED)
+            or len(self.closest[i].numbers) <= FEW
         ]
 
     def again_mended(self, latents: Tensor, others: Alternatives) -> list[tuple[int, Reading]]:
