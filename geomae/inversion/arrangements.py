@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import product
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from geomae.inversion.angles import Angles
 
@@ -231,9 +231,7 @@ class Arranger:
         for other in start.shells:
             if other == shell and len(mine):
                 others = others - self._counted(start, shell, mine)
-        for index in self._sets(
-            np.concatenate(seen, 1), others, first, rest, between, missing
-        ):
+        for index in self._sets(np.concatenate(seen, 1), others, first, rest, between, missing):
             yield places[index]
 
     def _counted(self, start: Arrangement, shell: int, mine: np.ndarray) -> np.ndarray:
