@@ -172,7 +172,7 @@ def measure(
                 n_starts=starts,
                 seed=options.seed,
             )
-            solutions = result.solutions
+            solutions = result.solutions if result.outcome == "unique" else []
         except GeomaeError:
             # neither algebra nor the vector tells how many atoms there are
             solutions = []

@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=10, help="molecules")
     parser.add_argument("--starts", type=int, default=32, help="refined at most")
     parser.add_argument("--quick", action="store_true", help="two molecules")
+    parser.add_argument("--levels", type=float, nargs="+", default=LEVELS, help="of noise")
     parser.add_argument("--case", help="only descriptors with this in their name")
     parser.add_argument("--json", help="file for the figures")
     options = parser.parse_args()
@@ -52,7 +53,7 @@ def main() -> None:
         ("SOAP of all atoms", Soap(ELEMENTS, 6.0, 8, 6, 0.5)),
         ("spectra", structure_spectra(ELEMENTS)),
     ):
-        for level in LEVELS if (options.case or "") in name else ():
+        for level in options.levels if (options.case or "") in name else ():
             rows.append(measure(name, descriptor, level, molecules, options.starts))
             print(rows[-1], flush=True)
             write_rows(options.json, rows)

@@ -16,9 +16,9 @@ from geomae.generation.inventories.model import InventoryModel as InventoryModel
 from geomae.generation.inventories.model import load_inventories as load_inventories
 from geomae.generation.orbits import check_formula as check_formula
 from geomae.generation.orbits import formula_fits as formula_fits
-from geomae.generation.orbits import orbit_sizes as orbit_sizes
 from geomae.generation.reading import FreeReader as FreeReader
 from geomae.generation.reading import SymmetricReader as SymmetricReader
 from geomae.generation.revision import redrawing as redrawing
 from geomae.generation.revision import revise as revise
 from geomae.generation.verify import verified as verified
+from geomae.symmetry.orbits import orbit_sizes as orbit_sizes

@@ -7,7 +7,7 @@ from heapq import nlargest
 import numpy as np
 from jaxtyping import Float
 
-from geomae.generation.orbits import Operations
+from geomae.symmetry.orbits import Operations
 
 MOST_ORBITS = 12
 """Orbits around one point among which is chosen; the others are not there."""

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geomae.generation.orbits import OrbitSizes, orbit_sizes
 from geomae.symmetry import PointGroup
+from geomae.symmetry.orbits import OrbitSizes, orbit_sizes
 
 if TYPE_CHECKING:
     from geomae.generation.flow import LatentFlow

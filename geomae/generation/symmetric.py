@@ -19,9 +19,9 @@ from geomae.autoencoder.decoder import Decoder
 from geomae.autoencoder.peaks import climb_field, grid_maxima
 from geomae.autoencoder.unpooling import Unpooling
 from geomae.generation.choices import Candidate, best_sums, best_totals, site_options
-from geomae.generation.orbits import Operations, Orbits
 from geomae.pooling import Tree
 from geomae.symmetry import PointGroup, projector
+from geomae.symmetry.orbits import Operations, Orbits
 from geomae.symmetry.representations import representation
 
 SEEDS = 24

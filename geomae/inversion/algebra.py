@@ -163,6 +163,8 @@ def shells_of(
     relative = radii / length
     sums, moments = _moments(rows, inverse, relative)
     counts = (scalars @ inverse).round().long()
+    if most is not None and len(counts) == int(most.sum()):
+        counts = torch.ones_like(counts)
     return Shells(torch.tensor(species), radii, counts, sums, moments, relative, merged)
 
 
@@ -196,6 +198,9 @@ def _of_element(
         groups = group_radii(softened, scalars @ inverse)
         if groups is not None:
             return softened, groups, inverse
+        if len(softened) == most:
+            # noise spoils the counts, but as many radii as atoms are known to be one each
+            return softened, torch.arange(most), inverse
     return None
 
 
@@ -276,7 +281,7 @@ def starts_of(
         # the sum of a shell at the centre has no direction
         sums = shells.sums * (shells.radii > CENTRAL)[:, None]
         half = directions[: n_starts // 2]
-        half[:] = symmetric_directions(shells.counts, sums, len(half), generator)
+        half[:] = symmetric_directions(shells.counts, sums, half, generator)
         share = n_starts // (2 * len(standing)) if standing else 0
         for number, (known, placed) in enumerate(standing):
             own = slice(len(half) + number * share, len(half) + (number + 1) * share)
@@ -305,5 +310,9 @@ def _halves(
     half = sums / 2
     along = torch.nn.functional.normalize(half, dim=1)
     across = guesses - (guesses * along).sum(2, keepdim=True) * along
+    # a guess in line with the sum has no side: one is as good as another
+    axis = torch.eye(3, dtype=sums.dtype)[along.abs().argmin(1)]
+    aside = torch.linalg.cross(along, axis).expand_as(across)
+    across = torch.where(across.norm(dim=2, keepdim=True) < 1e-6, aside, across)
     height = (1 - half.square().sum(1, keepdim=True)).clamp(min=0).sqrt()
     return half + height * torch.nn.functional.normalize(across, dim=2)

@@ -1,11 +1,11 @@
 """Angles between atoms on a sphere, from sums of Legendre polynomials of their cosines.
 
 Where k atoms of an element are at one radius, the l-th Gram matrix tells the sum of P_l(cos) over
-pairs of them, or over pairs with another shell's. These are moments of a sum of points, one for each
-pair, with whole weights. Few distinct cosines follow as the nodes of a quadrature (Golub and
-Welsch 1969), some of them at the ends -1 and 1 (Radau, Lobatto); as many as there are degrees follow
-from Newton's identities as roots of a polynomial. Repeated cosines, which symmetry makes, are nodes
-of a larger weight: no double roots.
+pairs of them, or over pairs with another shell's. These are moments of a sum of points, one for
+each pair, with whole weights. Few distinct cosines follow as the nodes of a quadrature (Golub and
+Welsch 1969), some of them at the ends -1 and 1 (Radau, Lobatto); as many as there are degrees
+follow from Newton's identities as roots of a polynomial. Repeated cosines, which symmetry makes,
+are nodes of a larger weight: no double roots.
 """
 
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import product
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from geomae.inversion.angles import Angles
 

@@ -1,6 +1,7 @@
 """From invariant values back to the structures that have them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -55,6 +56,12 @@ some motions: there a residual leaves room for steps of its square root.
 SHARP = 2e-4
 """Distance in Å to which the residual of a crystal must tell it."""
 
+BESIDE = 4
+"""Structures beside a solution that are refined where values see some motions at second order."""
+
+STEP = 0.1
+"""How far its atoms are moved for that, in Å."""
+
 FLAT = 1e-7
 """Singular values of the Jacobian below this, relative to the largest, count as zero."""
 
@@ -85,7 +92,8 @@ def invert(
         n_atoms: number of atoms, if known; many values tell it themselves.
         frame: vectors that turn with the structure, as `frame_of` gives them; solutions are
             turned so that theirs are these.
-        n_solutions: stop when so many different ones were found.
+        n_solutions: stop when so many different ones were found. One more may come where solutions
+            lie dense because there are too many atoms for the values.
         seed: of what is random.
         tolerance: largest relative residual of a solution; a hundredth of it about one centre where
             the values change at second order only along some motions of its atoms.
@@ -111,6 +119,7 @@ def invert(
     for number, route in enumerate(routes):
         if search.run(route, last=number == len(routes) - 1):
             break
+    search.look_beside()
     return search.result()
 
 
@@ -166,6 +175,7 @@ class _Search:
         self.generator = torch.Generator().manual_seed(seed)
         self.solutions: list[Structure] = []
         self.hits = 0
+        self.origin: Starts | None = None
         self.nearest: Structure | None = None
         self.fit: Fit | None = None
         self.messages: list[str] = []
@@ -194,7 +204,7 @@ class _Search:
         """Whether there are as many solutions as were asked for."""
         return len(self.solutions) >= self.n_solutions
 
-    def _refine(self, starts: Starts) -> None:
+    def _refine(self, starts: Starts, *, beside: bool = False) -> None:
         descriptor, target = self.problem.descriptor, self.problem.values
         weights = descriptor.weights(starts.numbers)
         if starts.refined:
@@ -211,13 +221,13 @@ class _Search:
             fit.target if fit else target,
             many,
             starts.positions,
-            enough=None if self.n_solutions > 1 else 1,
+            enough=None if self.n_solutions > 1 or beside else 1,
             tolerance=self.tolerance / 100,
         )
         self.tried += len(starts.positions)
         self.left -= len(starts.positions)
         for index in torch.argsort(found.residual).tolist():
-            if self.complete:
+            if self.complete and not beside:
                 return
             self._consider(starts, weights, found.positions[index], float(found.residual[index]))
 
@@ -267,15 +277,42 @@ class _Search:
                 self.hits += not starts.exact
                 return
         self.solutions.append(made)
-        self.hits = 1
+        self.hits, self.origin = 1, starts
+
+    def look_beside(self) -> None:
+        """Refine from beside the only solution, along motions that values don't see at first order.
+
+        Where there are too many atoms for the degrees, solutions lie dense there, and what ends in
+        another one shows it. Algebra that left nothing to chance has excluded that.
+        """
+        origin = self.origin
+        if len(self.solutions) != 1 or origin is None or origin.exact or not self._central:
+            return
+        (known,) = self.solutions
+        motions = free_motions(self.problem.descriptor, known, self._jacobian(origin))
+        if not len(motions):
+            return
+        shape = (BESIDE, len(motions))
+        amounts = torch.randn(shape, generator=self.generator, dtype=torch.float64)
+        amounts = torch.nn.functional.normalize(amounts, dim=1) * STEP * known.n_atoms**0.5
+        moved = known.positions + torch.einsum("kd,dna->kna", amounts, motions)
+        self._refine(replace(origin, numbers=known.numbers, positions=moved), beside=True)
+
+    @property
+    def _central(self) -> bool:
+        """Whether values are those about one centre, of a molecule or an environment."""
+        descriptor = self.problem.descriptor
+        whole = isinstance(descriptor, Soap) and descriptor.centres == "all"
+        return not descriptor.lattice and not whole
+
+    def _jacobian(self, starts: Starts) -> Jacobian:
+        return starts.fit.jacobian if starts.fit else self.problem.descriptor.jacobian
 
     def _is_flat(self, made: Structure, starts: Starts) -> bool:
         """Whether values about one centre change at second order only, along some motions."""
-        descriptor = self.problem.descriptor
-        if descriptor.lattice or (isinstance(descriptor, Soap) and descriptor.centres == "all"):
+        if not self._central:
             return False
-        jacobian = starts.fit.jacobian if starts.fit else descriptor.jacobian
-        flat = len(free_motions(descriptor, made, jacobian))
+        flat = len(free_motions(self.problem.descriptor, made, self._jacobian(starts)))
         if flat:
             text = (
                 f"{made.formula} with a residual of {float(made.residual):.1e} is not counted: "

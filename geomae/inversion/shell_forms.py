@@ -104,7 +104,7 @@ class ShellForms:
         return start, wanted
 
     def _turned(self, found: Arrangement) -> Float[np.ndarray, "n 3"] | None:
-        """Directions in the frame of degree 1; None if sums of shells are not what they should be."""
+        """Directions in the frame of degree 1; None if sums of shells are not those told."""
         placed = np.unique(found.owner)
         member = (found.owner[:, None] == placed).astype(float)
         own, goal = member.T @ found.directions, self.sums[placed]

@@ -1,8 +1,8 @@
 """Shells that angles alone do not put in place, placed where their signals peak.
 
 Once some shells stand, the sums of Legendre polynomials between them and another shell are linear
-in that shell's harmonics. So the shell is known as a signal on the sphere, in the components that the
-others span. Its atoms are looked for at the peaks of the signal, one after the other (matching
+in that shell's harmonics. So the shell is known as a signal on the sphere, in the components that
+the others span. Its atoms are looked for at the peaks of the signal, one after the other (matching
 pursuit: Mallat and Zhang 1993); a shell whose own angles are known is turned as a whole.
 """
 

@@ -6,7 +6,6 @@ numbers open.
 """
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,9 +14,8 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 
 from geomae.symmetry import PointGroup
-
-if TYPE_CHECKING:
-    from geomae.generation.atoms.sites import Sites
+from geomae.symmetry.orbits import fixed_space
+from geomae.symmetry.sites import PointSites, sum_of
 
 NONPOLAR = (
     "Oh", "Td", "Th", "D6h", "D4h", "D3h", "D3d", "D2d", "D2h", "C3h", "S4", "S6", "D3", "D2",
@@ -41,7 +39,7 @@ DRAWN = 8
 def symmetric_directions(
     counts: Int[Tensor, " k"],
     sums: Float[Tensor, "k 3"],
-    n_starts: int,
+    directions: Float[Tensor, "starts n 3"],
     generator: torch.Generator,
 ) -> Float[Tensor, "starts n 3"]:
     """Directions of the atoms of shells, each start on whole orbits of a group drawn at random.
@@ -49,15 +47,13 @@ def symmetric_directions(
     Args:
         counts: atoms of each shell.
         sums: of their directions, which the group has to leave as they are.
-        n_starts: how many.
-        generator: of groups, orbits and directions; at random where no group fits.
+        directions: of each start where no group fits.
+        generator: of groups and orbits.
     """
-    shape = (n_starts, int(counts.sum()), 3)
-    noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-    made = torch.nn.functional.normalize(noise, dim=2)
+    made = directions.clone()
     rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
     groups, frame = _groups_of(sums)
-    for start in range(n_starts if groups else 0):
+    for start in range(len(made) if groups else 0):
         for _ in range(DRAWN):
             placed = _orbits(groups[rng.integers(len(groups))], counts.tolist(), rng)
             if placed is not None:
@@ -80,9 +76,6 @@ def _orbits(
     name: str, counts: list[int], rng: np.random.Generator
 ) -> Float[np.ndarray, "n 3"] | None:
     """Directions on orbits of a group, none upon another; None if no such are found."""
-    from geomae.generation.atoms.sites import sum_of
-    from geomae.generation.orbits import fixed_space
-
     sites = _sites(name)
     everything = sites.orbits.everything
     shells = []
@@ -103,7 +96,5 @@ def _orbits(
 
 
 @cache
-def _sites(name: str) -> "Sites":
-    from geomae.generation.atoms.sites import Sites
-
-    return Sites(PointGroup.named(name))
+def _sites(name: str) -> PointSites:
+    return PointSites(PointGroup.named(name))

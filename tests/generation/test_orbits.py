@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from geomae.generation import check_formula, formula_fits, orbit_sizes
-from geomae.generation.orbits import Orbits
 from geomae.symmetry import GroupError, PointGroup
+from geomae.symmetry.orbits import Orbits
 
 GROUPS = ("C1", "Cs", "Ci", "C2v", "C3", "D2h", "D3h", "D4h", "D6h", "S4", "Td", "Oh", "Ih")
 

@@ -82,7 +82,9 @@ def test_shells_start_on_orbits_that_keep_their_sums(name, generator):
     shell = torch.nn.functional.normalize(shell, dim=1)
     counts = torch.tensor([len(shell)]) if name != "flat" else torch.tensor([2, 2])
     sums = torch.stack([part.sum(0) for part in shell.split(counts.tolist())])
-    for start in symmetric_directions(counts, sums, 12, generator):
+    noise = torch.randn(12, len(shell), 3, generator=generator, dtype=torch.float64)
+    noise = torch.nn.functional.normalize(noise, dim=2)
+    for start in symmetric_directions(counts, sums, noise, generator):
         assert torch.allclose(start.norm(dim=1), torch.ones(len(shell)).double())
         total = torch.stack([part.sum(0) for part in start.split(counts.tolist())])
         # what the symmetry leaves as it is spans the sums' own space, or less

@@ -11,6 +11,7 @@ from geomae.inversion import (
     Bispectrum,
     PowerSpectrum,
     RadialDensity,
+    Starts,
     Together,
     align,
     invert,
@@ -20,6 +21,7 @@ from geomae.inversion.algebra import shells_of
 from geomae.inversion.alignment import has_mirror
 from geomae.inversion.angles import angles_of, legendre
 from geomae.inversion.arrangements import NOTHING, Arranger
+from geomae.inversion.invert import _Search, pose
 from geomae.inversion.shell_forms import ShellForms
 from geomae.inversion.shell_peaks import pursued
 from geomae.testing import random_orthogonal
@@ -210,3 +212,41 @@ def test_mirrors_are_seen(ethanol):
     molecules = {s.name: s for s in load_source("g2")}
     assert all(has_mirror(molecules[name]) for name in ("H2O", "NH3", "C2H6", "C6H6"))
     assert not has_mirror(ethanol)
+
+
+def test_too_many_atoms_for_the_degrees_are_not_claimed(generator):
+    places = torch.randn(14, 3, generator=generator, dtype=torch.float64)
+    known = Structure([6] * 14, 2.0 * torch.nn.functional.normalize(places, dim=1))
+    power = PowerSpectrum(RadialDensity([6], 8, 2, 4.0, centre="origin"))
+    result = invert(power, power.of(known), n_solutions=1, n_starts=16)
+    assert result.outcome == "ambiguous" and len(result.null_space) > 0
+
+
+def test_a_flat_valley_is_no_solution(generator):
+    # a square's plane is a mirror: out of it, degrees 0 and 2 alone see motions at second order
+    square = Structure([6] * 4, 1.5 * unit([(1, 0, 0), (0, 1, 0), (-1, 0, 0), (0, -1, 0)]))
+    power = PowerSpectrum(RadialDensity([6], 8, 4, 4.0, centre="origin"))
+    values = power.of(square)
+
+    def proposer(problem, n, generator):
+        noise = torch.randn(1, 4, 3, generator=generator, dtype=torch.float64)
+        noise = noise * torch.tensor([0.0, 0.0, 3e-4])
+        yield Starts(square.numbers, square.positions + noise, "network")
+
+    search = _Search(pose(power, values), 1, 1e-6, 1, 0)
+    (starts,) = proposer(None, 1, generator)
+    made = search._made(starts, power.weights(starts.numbers), starts.positions[0])
+    assert 1e-8 < made.residual < 1e-6
+    search._take(made, starts)
+    assert not search.solutions and "second order" in search.doubt[0]
+
+
+@pytest.mark.parametrize("noise", [1e-7, 1e-6])
+def test_noise_leaves_no_more_radii_than_atoms(noise, ethanol, generator):
+    descriptor = PowerSpectrum(RadialDensity((1, 6, 8), 16, 3))
+    values = descriptor.of(ethanol)
+    spoilt = torch.randn(values.shape, generator=generator, dtype=torch.float64)
+    values = values + noise * values.norm() / spoilt.norm() * spoilt
+    result = invert(descriptor, values, species=ethanol.numbers.tolist(), n_starts=1)
+    assert result.outcome == "none" and result.route == "algebra"
+    assert align(ethanol, result.nearest, mirror=True).rmsd < 300 * noise

@@ -12,9 +12,9 @@ from geomae.data.elements import NUMBERS, SYMBOLS
 from geomae.generation.atoms.flow import AtomFlow
 from geomae.generation.conditions import log_density, property_likelihood
 from geomae.generation.inventories.draws import InventoryDraws, Learned, even_marks
-from geomae.generation.orbits import OrbitSizes
 from geomae.generation.proposals import propose
 from geomae.generation.request import Asked, parse_formula
+from geomae.symmetry.orbits import OrbitSizes
 
 PROPOSED = 400
 """Inventories at most that are proposed where none is known."""

@@ -17,10 +17,10 @@ from geomae.generation.atoms.fragment import Fragment
 from geomae.generation.atoms.integration import NormalNumbers, Projector, Steps, placed
 from geomae.generation.inventories.draws import Learned, even_marks
 from geomae.generation.latent_samples import SHARD
-from geomae.generation.orbits import OrbitSizes
 from geomae.generation.reading import Decoded, structure_or_fault
 from geomae.generation.request import Asked
 from geomae.metrics.bonds import VALENCES, bond_orders
+from geomae.symmetry.orbits import OrbitSizes
 
 PILOT = Steps(12, light=1.0, sharpness=1.0)
 """Few steps, which tell what all of them would make."""

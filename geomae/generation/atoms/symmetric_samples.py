@@ -17,11 +17,11 @@ from geomae.generation.atoms.samples import STREAMS, AtomSamples
 from geomae.generation.atoms.sites import Coat, Seating, Sites, projection
 from geomae.generation.compositions import fill_orbits
 from geomae.generation.inventories.draws import Learned
-from geomae.generation.orbits import OrbitSizes, orbit_sizes
 from geomae.generation.reading import Decoded, checked
 from geomae.generation.request import Asked
 from geomae.metrics.bonds import bond_orders, soundness
 from geomae.symmetry import PointGroup
+from geomae.symmetry.orbits import OrbitSizes, orbit_sizes
 
 INVENTORIES = 8
 """Inventories of a sample with a symmetry that are tried in a few steps."""
