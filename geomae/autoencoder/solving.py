@@ -37,6 +37,7 @@ class Superposition:
         if narrow is not None:
             by = _by_component(narrow.linear)
             self.after = self.after[: len(by)] @ by
+            assert shift is not None and narrow.linear.bias is not None, "both are made with one"
             shift = shift @ by[0] + narrow.linear.bias
         self.shift = shift
 

@@ -98,7 +98,7 @@ def crystals_by_symmetry(
         ends, whole = settled(chosen, search.whole, rounds=2)
         for place in torch.argsort(whole).tolist():
             if whole[place] < SOLVED:
-                yield search.settled(ends[place]).rows()
+                yield search.rested(ends[place]).rows()
     if search.best:
         yield search.best[0].start.rows()
 
@@ -223,7 +223,7 @@ class SymmetricSearch:
             places[orbits.owner == orbit] = torch.tensor(rows)
         return targets, places
 
-    def settled(self, start: Start) -> Start:
+    def rested(self, start: Start) -> Start:
         """A crystal that has its rows' means, without the symmetry that its rows don't have.
 
         Which atom of an orbit has which row is told by how atoms can move.

@@ -62,9 +62,13 @@ class GramFit:
         """Weights of the entries: those off the diagonal stand for two."""
         return torch.where(self.pairs[0] == self.pairs[1], 1.0, 2.0**0.5).to(self.grams)
 
-    @cached_property
+    @property
     def target(self) -> Float[Tensor, " f"]:
         """What the values shall be."""
+        return self._target
+
+    @cached_property
+    def _target(self) -> Float[Tensor, " f"]:
         span = self.span.flatten(0, 1)
         return self._pack(span.T @ self.grams @ span)
 

@@ -95,7 +95,7 @@ class ShellForms:
         if not len(alone):
             return NOTHING, wanted
         if len(alone) > STANDING:
-            order = qr(self.sums[alone].T, mode="r", pivoting=True)[1]
+            order = qr(self.sums[alone].T, mode="r", pivoting=True)[-1]
             alone = alone[order[:STANDING]]
         start = NOTHING
         for shell in alone.tolist():

@@ -49,7 +49,10 @@ MOST_COMPOSITIONS = 400
 class Fit(Protocol):
     """Fewer values than the descriptor's, which the right structure has as well, and quickly."""
 
-    target: Tensor
+    @property
+    def target(self) -> Tensor:
+        """What they are, `[f]`."""
+        ...
 
     def jacobian(self, weights: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Values of a batch, `[k, f]`, with derivatives `[k, f, p, 3]`."""
