@@ -210,7 +210,7 @@ class _Search:
         if starts.refined:
             for place in starts.positions:
                 self.tried += 1
-                self._consider(starts, weights, place, self._residual(weights, place))
+                self._consider(starts, weights, place, min(self._residuals(weights, place)))
             return
         if starts.exact and self._stand(starts, weights):
             return

@@ -265,7 +265,7 @@ def test_a_crystal_of_which_the_symmetry_is_barely_broken_gets_the_right_rows(ge
     rows = torch.cat([exact.positions[order], exact.cell[0]]).double()
     start = free_start(numbers, rows, averaged=False)
     assert float(residuals([start], search.exact)[0]) > 1e-6
-    _, found = search.settled(start).rows()
+    _, found = search.rested(start).rows()
     gap = soap.evaluate(soap.weights(numbers), found) - values
     assert float(gap.norm() / values.norm()) < 1e-12
 
