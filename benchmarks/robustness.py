@@ -65,7 +65,13 @@ class Turned:
 
 
 def measured(
-    kind: str, model: Autoencoder, structures: Sequence[Structure], retries: int, *, pairs: bool
+    kind: str,
+    model: Autoencoder,
+    structures: Sequence[Structure],
+    retries: int,
+    *,
+    pairs: bool,
+    refine: bool = True,
 ) -> Row:
     """Round trips of structures; with `pairs` each two in a row are partners."""
     latents = model.encode(structures)
@@ -73,7 +79,7 @@ def measured(
     if pairs:
         one, other = latents.array[::2].flatten(1), latents.array[1::2].flatten(1)
         apart = int(((one - other).norm(dim=1) > 0.01 * one.norm(dim=1)).sum())
-    return compared(kind, structures, model.decode(latents, retries=retries), apart)
+    return compared(kind, structures, model.decode(latents, refine=refine, retries=retries), apart)
 
 
 def noisy(model: Autoencoder, structures: Sequence[Structure], size: float, *, refine: bool) -> Row:
@@ -193,12 +199,18 @@ def main() -> None:
     parser.add_argument("--model", default="qm9", help="name or path")
     parser.add_argument("-n", type=int, default=100, help="molecules of each kind")
     parser.add_argument(
-        "--noise", type=float, nargs="+", default=[0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
+        "--noise", type=float, nargs="*", default=[0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
     )
     parser.add_argument(
         "--retries", type=int, default=RETRIES, help="of doubtful decodings, seconds each"
     )
     parser.add_argument("--turned", type=int, default=200, help="molecules that are turned")
+    parser.add_argument(
+        "--refine",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="of displaced molecules, conformers and enantiomers",
+    )
     parser.add_argument("--quick", action="store_true", help="8 molecules of each kind")
     parser.add_argument("--json", help="file for the figures")
     options = parser.parse_args()
@@ -213,12 +225,14 @@ def main() -> None:
     print(FORM.format(*HEAD))
     rows: list[Row | Turned] = []
     for kind, own in (kinds | pairs).items():
-        rows.append(measured(kind, model, own, options.retries, pairs=kind in pairs))
+        rows.append(
+            measured(kind, model, own, options.retries, pairs=kind in pairs, refine=options.refine)
+        )
         print_row(rows[-1])
     for size, refine in product(options.noise, (False, True)):
         rows.append(noisy(model, structures[:n], size, refine=refine))
         print_row(rows[-1])
-    for refine in (False, True):
+    for refine in (False, True) if options.turned else ():
         result = turned(model, structures[: options.turned], options.retries, refine=refine)
         rows.append(result)
         print(
