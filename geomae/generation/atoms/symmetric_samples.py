@@ -17,6 +17,7 @@ from geomae.generation.atoms.samples import STREAMS, AtomSamples
 from geomae.generation.atoms.sites import Coat, Seating, Sites, projection
 from geomae.generation.compositions import fill_orbits
 from geomae.generation.inventories.draws import Learned
+from geomae.generation.inventories.feasible import unbranched
 from geomae.generation.reading import Decoded, checked
 from geomae.generation.request import Asked
 from geomae.metrics.bonds import bond_orders, soundness
@@ -85,6 +86,8 @@ class SymmetricAtomSamples(AtomSamples):
     def _possible(self, inventories: Int[np.ndarray, "rows kinds"]) -> Bool[np.ndarray, " rows"]:
         parts = np.concatenate([inventories, inventories @ self.kinds[:, 1:2]], 1)
         fits, rng = fill_orbits(parts, self._orbits()), self._tests()
+        if self.group.infinite:
+            fits &= unbranched(self.kinds, inventories)
         for row in np.flatnonzero(fits):
             fits[row] = self.sites.seated(self.kinds, inventories[row], rng) is not None
         return fits

@@ -53,6 +53,23 @@ def paired(
     return (total % 2 == 0) & (2 * ((inventories > 0) * open_).max(1) <= total)
 
 
+def unbranched(
+    kinds: Int[np.ndarray, "kinds 3"], inventories: Int[np.ndarray, "n kinds"]
+) -> Bool[np.ndarray, " n"]:
+    """Whether atoms can be a single chain, hydrogens at its ends alone, as a linear molecule's are.
+
+    Args:
+        kinds: element, hydrogens and heavy neighbours of each kind.
+        inventories: heavy atoms of each kind.
+    """
+    hydrogens, neighbours = kinds[:, 1], kinds[:, 2]
+    size = inventories.sum(1)
+    # each atom has two sides, for a neighbour or a hydrogen
+    crowded = (neighbours + hydrogens > 2) | ((neighbours == 2) & (hydrogens > 0))
+    ends = inventories[:, neighbours < 2].sum(1)
+    return ~(inventories[:, crowded] > 0).any(1) & (ends == np.minimum(size, 2))
+
+
 class Ledger:
     """Which counts can follow others, so that atoms and hydrogens add up.
 

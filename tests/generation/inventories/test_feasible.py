@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from geomae.generation.inventories.feasible import Ledger, connectable, paired
+from geomae.generation.inventories.feasible import (
+    Ledger,
+    connectable,
+    paired,
+    unbranched,
+)
 from geomae.generation.inventory import compositions_of
 
 CARBONS = np.array([[6, 4 - d, d] for d in range(5)])
@@ -33,6 +38,26 @@ def test_degrees_are_those_of_a_graph_in_one_piece(n):
     assert {own for own, good in zip(sequences, fits, strict=True) if good} == (
         degrees_of_connected_graphs(n)
     )
+
+
+@pytest.mark.parametrize(
+    ("atoms", "chain"),
+    [
+        ([(6, 1, 1), (6, 1, 1)], True),
+        ([(6, 1, 1), (6, 0, 2), (6, 0, 2), (7, 0, 1)], True),
+        ([(6, 2, 0)], True),
+        ([(6, 4, 0)], False),
+        ([(6, 3, 1), (7, 0, 1)], False),
+        ([(6, 1, 1), (6, 1, 2), (7, 0, 1)], False),
+        ([(6, 0, 1)] * 3 + [(6, 0, 3)], False),
+        ([(6, 0, 2)] * 4, False),
+    ],
+    ids=["C2H2", "HC3N", "CH2", "CH4", "CH3N", "HCCHN", "star", "ring"],
+)
+def test_chains_have_two_ends_and_hydrogens_there_alone(atoms, chain):
+    kinds = np.array(sorted(set(atoms)))
+    inventory = [[atoms.count(tuple(kind)) for kind in kinds.tolist()]]
+    assert unbranched(kinds, np.array(inventory)).tolist() == [chain]
 
 
 def test_atoms_are_not_too_many():
