@@ -14,6 +14,7 @@ import time
 import warnings
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ from geomae.metrics.coverage import coverage_of, cutoffs_of, fingerprints
 from geomae.metrics.crystals import reduced_formula
 from geomae.metrics.relaxation import chgnet, relax, relaxation_metrics
 from geomae.training.config import read_config
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure as PymatgenStructure
 
 TESTS = {"perov5": "perov5/test", "crystals": "mp20/test"}
 CUTOFFS = {"perov5": "perov5", "crystals": "mp20"}
@@ -157,7 +161,7 @@ def novelty(structures: tuple[Structure | None, ...], train: list[Structure]) ->
         if structure is None:
             continue
         formula = reduced_formula(structure)
-        own = to_pymatgen(Structure(structure.numbers, structure.positions, cell=structure.cell[0]))
+        own = bare(structure)
         same = [to_pymatgen(s) for s in known[formula]]
         counts["formula_new"] += formula not in known or not known[formula]
         counts["structure_new"] += not any(matcher.fit(own, other) for other in same)
@@ -165,6 +169,11 @@ def novelty(structures: tuple[Structure | None, ...], train: list[Structure]) ->
         before[formula].append(own)
     names = ("formula_new", "structure_new", "unique")
     return {name: counts[name] / len(structures) for name in names}
+
+
+def bare(structure: Structure) -> "PymatgenStructure":
+    """A crystal in pymatgen, without what else is known of it."""
+    return to_pymatgen(Structure(structure.numbers, structure.positions, cell=structure.cell[0]))
 
 
 def decoded(made: Generated, options: argparse.Namespace) -> dict:
@@ -181,10 +190,7 @@ def decoded(made: Generated, options: argparse.Namespace) -> dict:
     for (_, own), other in zip(kept, back, strict=True):
         if other is None:
             continue
-        pair = [
-            to_pymatgen(Structure(s.numbers, s.positions, cell=s.cell[0])) for s in (own, other)
-        ]
-        matches += matcher.fit(*pair)
+        matches += matcher.fit(bare(own), bare(other))
         residuals.append(float(other.residual))
     return {
         "decoded": len(rows),
