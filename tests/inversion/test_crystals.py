@@ -167,6 +167,29 @@ def test_candidates_carry_the_composition_and_frequent_ones_come_first():
     assert any(s[0] == 20 for s in same) and any(s[0] == 22 for s in same)
 
 
+def test_five_elements_are_put_on_a_perovskite_in_all_ways():
+    numbers = torch.tensor([7, 8, 9, 26, 57])
+    found = [own for own in candidates(numbers) if own.template.number == 25]
+    assert len({own.species for own in found}) == len(found) == 120
+    assert not candidates(numbers, models=["crystals-atoms"])
+
+
+def test_statistics_of_models_count_alike():
+    numbers = torch.tensor([20, 22, 8, 8, 8])
+    alone = [candidates(numbers, models=[own]) for own in ("crystals-atoms", "perov5-atoms")]
+    shares = sorted(own.share / 2 for found in alone for own in found)
+    assert sorted(own.share for own in candidates(numbers)) == pytest.approx(shares)
+
+
+def test_a_perovskite_of_five_elements_comes_back_from_its_averaged_vector():
+    places = torch.tensor([[0, 0, 0], [2, 2, 2.06], [2, 2, 0], [2, 0, 2], [0, 2, 2.0]])
+    structure = Structure([57, 26, 7, 8, 9], places, cell=4.0 * torch.eye(3))
+    soap = soap_of(structure, "outer")
+    found = invert(soap, soap.of(structure), species=structure.numbers.tolist(), n_solutions=1)
+    assert found.outcome == "unique" and found.route == "symmetry"
+    assert crystal_gap(structure, found.solutions[0]) < 1e-6
+
+
 def test_equal_rows_make_skeletons_with_other_orbits_rare():
     numbers = torch.tensor([22, 22, 8, 8, 8, 8])
     free = {id(own.template): own.share for own in candidates(numbers)}
