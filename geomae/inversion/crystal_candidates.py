@@ -15,8 +15,11 @@ from geomae.generation.crystals.skeletons import Skeletons
 from geomae.generation.crystals.template import Template, Templates
 from geomae.inversion.crystal_wyckoff import positions_of_group
 
-STATISTICS = "crystals-atoms"
-"""Released model whose statistics tell how often skeletons occur."""
+STATISTICS = ("crystals-atoms", "perov5-atoms")
+"""Released models whose statistics tell how often skeletons occur, which count alike."""
+
+GROUPS = "crystals-atoms"
+"""Released model whose statistics tell how often groups occur in skeletons that none has."""
 
 MOST_SAME = 5
 """Elements with as many atoms each whose exchanges are all tried."""
@@ -48,7 +51,7 @@ class Candidate:
 
 
 @lru_cache(maxsize=4)
-def known_templates(model: str = STATISTICS) -> Templates:
+def known_templates(model: str) -> Templates:
     """The skeletons of a flow's training data.
 
     Args:
@@ -82,25 +85,26 @@ def candidates(
     numbers: Int[torch.Tensor, " n"],
     equal: dict[int, list[int]] | None = None,
     *,
-    model: str = STATISTICS,
+    models: Sequence[str] = STATISTICS,
 ) -> list[Candidate]:
     """Known skeletons for a primitive cell of some atoms, the most frequent first.
 
     Args:
         numbers: atomic numbers of the atoms.
         equal: of each element, how many of its atoms have the same surroundings, if known.
-        model: a flow on crystals, for its statistics.
+        models: flows on crystals, for their statistics.
     """
-    templates, counts = known_templates(model), Counter(numbers.tolist())
-    found = []
-    for row in _by_counts(model).get(tuple(sorted(counts.values())), ()):
-        template = templates[row]
-        for elements in _assignments(template.counts().tolist(), counts):
-            share = float(templates.share[row])
-            if equal is not None and not _alike(template, elements, equal):
-                share *= UNLIKE
-            kinds = tuple(elements[k] for k in template.member.tolist())
-            found.append(Candidate(template, kinds, share))
+    counts, found = Counter(numbers.tolist()), []
+    for model in models:
+        templates = known_templates(model)
+        for row in _by_counts(model).get(tuple(sorted(counts.values())), ()):
+            template = templates[row]
+            for elements in _assignments(template.counts().tolist(), counts):
+                share = float(templates.share[row]) / len(models)
+                if equal is not None and not _alike(template, elements, equal):
+                    share *= UNLIKE
+                kinds = tuple(elements[k] for k in template.member.tolist())
+                found.append(Candidate(template, kinds, share))
     return sorted(found, key=lambda own: -own.share)
 
 
@@ -110,7 +114,7 @@ def general_candidates(
     most: int,
     generator: torch.Generator,
     *,
-    model: str = STATISTICS,
+    model: str = GROUPS,
 ) -> list[Candidate]:
     """Skeletons drawn at random among all that there can be, whether known or not.
 
@@ -118,7 +122,8 @@ def general_candidates(
     equal rows, or, where these are unknown, positions that add up to an element's atoms.
 
     Args:
-        numbers, equal, model: as of `candidates`.
+        numbers, equal: as of `candidates`.
+        model: a flow on crystals, for how often its groups occur.
         most: skeletons at most.
         generator: of what is random.
     """

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from geomae.inversion.descriptors.soap import Soap
 
-EQUAL = 1e-3
-"""Relative difference of two rows below which their atoms are taken for equivalent."""
+EQUAL = (1e-3, 1e-5)
+"""Relative difference of two rows below which their atoms are taken for equivalent: where data are
+equivalent to rounding of their figures only, and where a symmetry is nearly there, but isn't."""
 
 TRIES = 300
 """Assignments at random that are improved, at most."""
@@ -45,11 +46,20 @@ class Classes:
         return found
 
 
-def equal_rows(soap: Soap, values: Float[Tensor, " f"], numbers: Int[Tensor, " n"]) -> Classes:
-    """Rows of one element that are nearly equal, so that their atoms may be equivalent."""
+def equal_rows(
+    soap: Soap, values: Float[Tensor, " f"], numbers: Int[Tensor, " n"], equal: float = EQUAL[0]
+) -> Classes:
+    """Rows of one element that are nearly equal, so that their atoms may be equivalent.
+
+    Args:
+        soap: of all atoms, not averaged.
+        values: its vectors, in a row.
+        numbers: atomic number of each row.
+        equal: relative difference below which rows count as equal.
+    """
     table = values.reshape(len(numbers), -1)
     gaps = torch.cdist(table, table, compute_mode="donot_use_mm_for_euclid_dist")
-    near = (gaps < EQUAL * table.norm(dim=1)) & (numbers[:, None] == numbers)
+    near = (gaps < equal * table.norm(dim=1)) & (numbers[:, None] == numbers)
     left, rows = list(range(len(numbers))), []
     while left:
         own = [i for i in left if bool(near[left[0], i])]

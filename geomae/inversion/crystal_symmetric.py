@@ -12,7 +12,7 @@ from geomae.inversion.crystal_candidates import candidates, general_candidates
 from geomae.inversion.crystal_orbit_fit import OrbitFit, OrbitGrams, OrbitScalars
 from geomae.inversion.crystal_orbits import Orbits
 from geomae.inversion.crystal_refine import Start, posed, refined, residuals, settled
-from geomae.inversion.crystal_rows import equal_rows, matched
+from geomae.inversion.crystal_rows import EQUAL, Classes, equal_rows, matched
 from geomae.inversion.crystal_starts import volume_of
 from geomae.inversion.crystal_tried import Tried
 from geomae.inversion.descriptors.soap import Soap
@@ -80,17 +80,27 @@ def crystals_by_symmetry(
         n_starts: crystals on skeletons that are refined, about so many.
         generator: of what is random.
     """
-    search = SymmetricSearch(soap, values, numbers, generator)
-    for _ in range(0, n_starts, BATCH):
+    kinds: list[Classes | None] = [None]
+    if soap.average != "outer":
+        # as a rule both are the same
+        kinds = list(dict.fromkeys(equal_rows(soap, values, numbers, equal) for equal in EQUAL))
+    searches = [SymmetricSearch(soap, values, numbers, generator, own) for own in kinds]
+    nearest = list[Try]()
+    for turn in range(-(-n_starts // BATCH)):
+        search = searches[turn % len(searches)]
         tries = search.batch()
         if not tries:
-            break
+            searches.remove(search)
+            if not searches:
+                break
+            continue
         ends, rough = refined([own.start for own in tries], search.rough, **ROUGH)
         tries = [
             replace(own, start=end, residual=left)
             for own, end, left in zip(tries, ends, rough.tolist(), strict=True)
         ]
         search.keep(tries)
+        nearest = sorted([*search.best[:1], *nearest], key=lambda own: own.residual)[:1]
         close = sorted((own for own in tries if own.residual < CLOSE), key=lambda own: own.residual)
         if not close:
             continue
@@ -99,8 +109,8 @@ def crystals_by_symmetry(
         for place in torch.argsort(whole).tolist():
             if whole[place] < SOLVED:
                 yield search.rested(ends[place]).rows()
-    if search.best:
-        yield search.best[0].start.rows()
+    if nearest:
+        yield nearest[0].start.rows()
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +136,7 @@ class SymmetricSearch:
         values: its vectors, in a row.
         numbers: atomic number of each row; of the atoms in any order, where averaged.
         generator: of what is random.
+        classes: rows that are taken for equal; None where averaged.
     """
 
     def __init__(
@@ -134,11 +145,12 @@ class SymmetricSearch:
         values: Float[Tensor, " f"],
         numbers: Int[Tensor, " n"],
         generator: torch.Generator,
+        classes: Classes | None,
     ):
         self.soap, self.numbers, self.generator = soap, numbers, generator
         self.averaged = soap.average == "outer"
         self.volume = volume_of(soap, values) * len(numbers)
-        self.classes = None if self.averaged else equal_rows(soap, values, numbers)
+        self.classes = classes
         fit = SoapFit(soap, values)
         self.exact, self.whole = OrbitGrams(fit), OrbitGrams(fit)
         self.rough: OrbitFit = OrbitGrams(fit, 1) if self.averaged else OrbitScalars(soap, values)

@@ -18,7 +18,7 @@ from geomae.inversion.crystal_candidates import candidates, general_candidates
 from geomae.inversion.crystal_orbit_fit import OrbitGrams, OrbitScalars
 from geomae.inversion.crystal_orbits import OrbitBatch, on_template, released
 from geomae.inversion.crystal_refine import free_start, polished, posed, refined, residuals
-from geomae.inversion.crystal_rows import equal_rows, matched
+from geomae.inversion.crystal_rows import EQUAL, equal_rows, matched
 from geomae.inversion.crystal_symmetric import SymmetricSearch, crystals_by_symmetry
 from geomae.inversion.crystal_tried import Tried
 from geomae.inversion.crystal_wyckoff import TABLE, found_positions, positions_of_group
@@ -120,7 +120,9 @@ def test_one_centre_of_an_orbit_stands_for_all(average, generator):
     rows = tried.orbits.rows(tried.drawn(1, 0.0, generator)[0])
     made = Structure(tried.orbits.species, rows[:-3], cell=rows[-3:])
     soap = soap_of(made, average)
-    search = SymmetricSearch(soap, soap.of(made).flatten(), made.numbers, generator)
+    values = soap.of(made).flatten()
+    classes = equal_rows(soap, values, made.numbers) if average == "off" else None
+    search = SymmetricSearch(soap, values, made.numbers, generator, classes)
     parameters = torch.cat(
         [torch.zeros(len(tried.orbits.along)), tried.orbits.strain(torch.eye(3).double())]
     )
@@ -167,6 +169,29 @@ def test_candidates_carry_the_composition_and_frequent_ones_come_first():
     assert any(s[0] == 20 for s in same) and any(s[0] == 22 for s in same)
 
 
+def test_five_elements_are_put_on_a_perovskite_in_all_ways():
+    numbers = torch.tensor([7, 8, 9, 26, 57])
+    found = [own for own in candidates(numbers) if own.template.number == 25]
+    assert len({own.species for own in found}) == len(found) == 120
+    assert not candidates(numbers, models=["crystals-atoms"])
+
+
+def test_statistics_of_models_count_alike():
+    numbers = torch.tensor([20, 22, 8, 8, 8])
+    alone = [candidates(numbers, models=[own]) for own in ("crystals-atoms", "perov5-atoms")]
+    shares = sorted(own.share / 2 for found in alone for own in found)
+    assert sorted(own.share for own in candidates(numbers)) == pytest.approx(shares)
+
+
+def test_a_perovskite_of_five_elements_comes_back_from_its_averaged_vector():
+    places = torch.tensor([[0, 0, 0], [2, 2, 2.06], [2, 2, 0], [2, 0, 2], [0, 2, 2.0]])
+    structure = Structure([57, 26, 7, 8, 9], places, cell=4.0 * torch.eye(3))
+    soap = soap_of(structure, "outer")
+    found = invert(soap, soap.of(structure), species=structure.numbers.tolist(), n_solutions=1)
+    assert found.outcome == "unique" and found.route == "symmetry"
+    assert crystal_gap(structure, found.solutions[0]) < 1e-6
+
+
 def test_equal_rows_make_skeletons_with_other_orbits_rare():
     numbers = torch.tensor([22, 22, 8, 8, 8, 8])
     free = {id(own.template): own.share for own in candidates(numbers)}
@@ -200,6 +225,19 @@ def test_equal_rows_are_found(rutile):
     classes = equal_rows(soap, soap.of(rutile).flatten(), rutile.numbers)
     assert classes.rows == ((0, 1), (2, 3, 4, 5))
     assert classes.sizes() == {22: [2], 8: [4]}
+
+
+def test_a_symmetry_that_is_nearly_there_is_not_taken_for_granted():
+    # P4mm, 0.01 Å from Pm-3m: three rows of oxygen differ by less than a thousandth
+    places = torch.tensor([[0, 0, 0], [2, 2, 2.01], [2, 2, 0], [2, 0, 2], [0, 2, 2.0]])
+    structure = Structure([57, 26, 8, 8, 8], places, cell=4.0 * torch.eye(3))
+    soap = soap_of(structure)
+    values = soap.of(structure).flatten()
+    sizes = [equal_rows(soap, values, structure.numbers, own).sizes()[8] for own in EQUAL]
+    assert sizes == [[3], [1, 2]]
+    found = invert(soap, soap.of(structure), n_solutions=1, n_starts=32)
+    assert found.outcome == "unique" and found.route == "symmetry"
+    assert crystal_gap(structure, found.solutions[0]) < 1e-6
 
 
 def test_atoms_get_the_rows_that_small_moves_explain(generator):
@@ -259,7 +297,7 @@ def test_a_crystal_of_which_the_symmetry_is_barely_broken_gets_the_right_rows(ge
     structure = structure_of(atoms)
     soap = soap_of(structure)
     values, numbers = soap.of(structure).flatten(), structure.numbers
-    search = SymmetricSearch(soap, values, numbers, generator)
+    search = SymmetricSearch(soap, values, numbers, generator, equal_rows(soap, values, numbers))
     assert search.classes is not None and sorted(map(len, search.classes.rows)) == [4, 4]
     order = torch.tensor([0, 2, 1, 3, 6, 4, 7, 5])
     rows = torch.cat([exact.positions[order], exact.cell[0]]).double()
