@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from geomae.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from geomae.errors import CheckpointError
 from geomae.generation.inventory import compositions_of
-from geomae.generation.statistics import Contents, Known
+from geomae.generation.statistics import Contents
+from geomae.known import Known
 
 STATISTICS = "statistics."
 """What the names of statistics in a checkpoint start with."""

@@ -1,7 +1,6 @@
 """What a flow knows of its data beside weights: spreads of latents, compositions, properties."""
 
-from dataclasses import dataclass, fields
-from typing import ClassVar, TypeVar
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -9,26 +8,7 @@ from torch import Tensor
 
 from geomae.equivariant.layout import Layout
 from geomae.generation.data import LatentSet
-
-AnyKnown = TypeVar("AnyKnown", bound="Known")
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a flow knows of its data, as tensors."""
-
-    whole: ClassVar[tuple[str, ...]]
-    """Names of those that hold whole numbers."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """By name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_tensors(cls: "type[AnyKnown]", tensors: dict[str, Tensor]) -> "AnyKnown":
-        """From what `tensors` gave, in whatever precision it was kept."""
-        whole = {name: tensors[name].round().long() for name in cls.whole}
-        return cls(**(tensors | whole))
+from geomae.known import Known
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomae.generation.crystals.template import Template
+from geomae.wyckoff.template import Template
 
 
 @dataclass(frozen=True, eq=False)

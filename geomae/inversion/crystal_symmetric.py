@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomae.inversion.crystal_candidates import candidates, general_candidates
 from geomae.inversion.crystal_orbit_fit import OrbitFit, OrbitGrams, OrbitScalars
 from geomae.inversion.crystal_orbits import Orbits
 from geomae.inversion.crystal_refine import Start, posed, refined, residuals, settled
@@ -17,6 +16,7 @@ from geomae.inversion.crystal_starts import volume_of
 from geomae.inversion.crystal_tried import Tried
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.soap_fit import SoapFit
+from geomae.wyckoff.candidates import candidates, general_candidates
 
 BATCH = 32
 """Crystals that are refined together."""

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomae.inversion.crystal_candidates import Candidate
 from geomae.inversion.crystal_orbits import Orbits, on_template
+from geomae.wyckoff.candidates import Candidate
 
 SPREADS = (0.03, 0.1, 0.25)
 """Spreads of the strain by which a cell is drawn, of which each start has one."""

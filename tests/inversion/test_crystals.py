@@ -1,8 +1,6 @@
 """Crystals from SOAP vectors by way of their symmetry."""
 
-import json
 import sys
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -14,18 +12,17 @@ from geomae.crystals.symmetry import space_group
 from geomae.data import Structure
 from geomae.errors import MissingExtraError
 from geomae.inversion import Soap, crystal_gap, invert
-from geomae.inversion.crystal_candidates import candidates, general_candidates
 from geomae.inversion.crystal_orbit_fit import OrbitGrams, OrbitScalars
-from geomae.inversion.crystal_orbits import OrbitBatch, on_template, released
+from geomae.inversion.crystal_orbits import OrbitBatch, released
 from geomae.inversion.crystal_refine import free_start, polished, posed, refined, residuals
 from geomae.inversion.crystal_rows import EQUAL, equal_rows, matched
 from geomae.inversion.crystal_symmetric import SymmetricSearch, crystals_by_symmetry
 from geomae.inversion.crystal_tried import Tried
-from geomae.inversion.crystal_wyckoff import TABLE, found_positions, positions_of_group
 from geomae.inversion.invert import _Search, pose
 from geomae.inversion.soap_fit import SoapFit
 from geomae.inversion.soap_scalars import ScalarFit
 from geomae.inversion.starts import Starts, by_symmetry
+from geomae.wyckoff.candidates import candidates
 
 SETTINGS = {"r_cut": 4.0, "n_max": 6, "l_max": 3, "sigma": 0.5, "periodic": True}
 
@@ -49,20 +46,6 @@ def rutile() -> Structure:
 
 def soap_of(structure: Structure, average: str = "off") -> Soap:
     return Soap(sorted(set(structure.numbers.tolist())), average=average, **SETTINGS)
-
-
-@pytest.mark.parametrize(
-    ("number", "count"), [(1, 1), (12, 10), (62, 4), (70, 8), (166, 9), (194, 12)]
-)
-def test_groups_have_the_wyckoff_positions_of_the_tables(number, count):
-    known, found = positions_of_group(number), found_positions(number)
-    assert len(known) == len(found) == count
-    assert [(own.size, own.freedom) for own in known] == [(o.size, o.freedom) for o in found]
-    assert known[-1].freedom == 3
-
-
-def test_all_groups_have_1731_positions():
-    assert sum(map(len, json.loads(TABLE.read_text()))) == 1731
 
 
 def test_crystals_on_a_skeleton_keep_its_group(generator):
@@ -157,32 +140,6 @@ def test_released_crystals_move_by_their_parameters_in_angstroms(rutile):
     assert float((own.rows(still) - rows)[1, 1]) == pytest.approx(0.1)
 
 
-def test_candidates_carry_the_composition_and_frequent_ones_come_first():
-    found = candidates(torch.tensor([22, 22, 8, 8, 8, 8]))
-    assert [own.share for own in found] == sorted([own.share for own in found], reverse=True)
-    for own in found:
-        counts = Counter(np.repeat(own.species, own.template.size).tolist())
-        assert counts == {22: 2, 8: 4}
-    assert 225 in {own.template.number for own in candidates(torch.tensor([11, 17]))}
-    # perovskite, five elements: every way to put them on the sites
-    same = [own.species for own in candidates(torch.tensor([20, 22, 8, 8, 8]))]
-    assert any(s[0] == 20 for s in same) and any(s[0] == 22 for s in same)
-
-
-def test_five_elements_are_put_on_a_perovskite_in_all_ways():
-    numbers = torch.tensor([7, 8, 9, 26, 57])
-    found = [own for own in candidates(numbers) if own.template.number == 25]
-    assert len({own.species for own in found}) == len(found) == 120
-    assert not candidates(numbers, models=["crystals-atoms"])
-
-
-def test_statistics_of_models_count_alike():
-    numbers = torch.tensor([20, 22, 8, 8, 8])
-    alone = [candidates(numbers, models=[own]) for own in ("crystals-atoms", "perov5-atoms")]
-    shares = sorted(own.share / 2 for found in alone for own in found)
-    assert sorted(own.share for own in candidates(numbers)) == pytest.approx(shares)
-
-
 def test_a_perovskite_of_five_elements_comes_back_from_its_averaged_vector():
     places = torch.tensor([[0, 0, 0], [2, 2, 2.06], [2, 2, 0], [2, 0, 2], [0, 2, 2.0]])
     structure = Structure([57, 26, 7, 8, 9], places, cell=4.0 * torch.eye(3))
@@ -190,34 +147,6 @@ def test_a_perovskite_of_five_elements_comes_back_from_its_averaged_vector():
     found = invert(soap, soap.of(structure), species=structure.numbers.tolist(), n_solutions=1)
     assert found.outcome == "unique" and found.route == "symmetry"
     assert crystal_gap(structure, found.solutions[0]) < 1e-6
-
-
-def test_equal_rows_make_skeletons_with_other_orbits_rare():
-    numbers = torch.tensor([22, 22, 8, 8, 8, 8])
-    free = {id(own.template): own.share for own in candidates(numbers)}
-    for own in candidates(numbers, {22: [2], 8: [4]}):
-        alike = sorted(own.template.size.tolist()) == [2, 4]
-        assert own.share == pytest.approx(free[id(own.template)] * (1 if alike else 0.05))
-
-
-@pytest.mark.parametrize("equal", [{22: [2], 8: [4]}, None])
-def test_skeletons_beyond_the_known_ones_carry_the_composition(equal, generator):
-    numbers = torch.tensor([22, 22, 8, 8, 8, 8])
-    found = general_candidates(numbers, equal, 50, generator)
-    assert len(found) == 50 and len({own.template.number for own in found}) > 10
-    for own in found:
-        counts = Counter(np.repeat(own.species, own.template.size).tolist())
-        assert counts == {22: 2, 8: 4}
-        if equal:
-            assert sorted(own.template.size.tolist()) == [2, 4]
-        orbits = on_template(own.template, own.species, 60.0)
-        assert float(orbits.frame.det().abs()) == pytest.approx(60.0)
-
-
-def test_a_point_without_freedom_is_taken_once(generator):
-    # Pm-3m has two single points: three atoms of an element can't all have one
-    found = general_candidates(torch.tensor([11, 11, 11]), {11: [1, 1, 1]}, 200, generator)
-    assert all(own.template.number != 221 for own in found)
 
 
 def test_equal_rows_are_found(rutile):

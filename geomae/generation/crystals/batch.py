@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geomae.generation.crystals.template import Template
+from geomae.wyckoff.template import Template
 
 FARTHEST = 3
 """Cells away that an atom can be seen in, along each vector."""

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
-from geomae.generation.crystals.template import Template
+from geomae.wyckoff.template import Template
 
 
 def coupled(

@@ -10,10 +10,10 @@ from geomae.data.structure import Structure
 from geomae.generation.crystals.batch import joined
 from geomae.generation.crystals.config import CrystalFlowConfig, CrystalFlowData
 from geomae.generation.crystals.flow import CrystalBatch, classes_of
-from geomae.generation.crystals.skeletons import CrystalSet, Positions, collected
-from geomae.generation.crystals.template import Templates
 from geomae.metrics.crystals import reduced_formula
 from geomae.training.order import Order
+from geomae.wyckoff.skeletons import CrystalSet, Positions, collected
+from geomae.wyckoff.template import Templates
 
 Identity = tuple
 """Reduced formula, space group and number of atoms of a primitive cell."""

@@ -15,8 +15,8 @@ from geomae.generation.crystals.batch import Sites, geometry
 from geomae.generation.crystals.config import CrystalFlowConfig
 from geomae.generation.crystals.coupling import coupled
 from geomae.generation.crystals.network import ElementNetwork, OrbitNetwork
-from geomae.generation.crystals.skeletons import Skeletons
-from geomae.generation.crystals.template import Template, Templates
+from geomae.wyckoff.skeletons import Skeletons
+from geomae.wyckoff.template import Template, Templates
 
 ELEMENTS = 0.3
 """Weight of the elements' cross entropy beside the errors of the geometry."""

@@ -12,7 +12,7 @@ from geomae.generation.atoms.integration import Steps
 from geomae.generation.conditions import generator_of
 from geomae.generation.crystals.batch import joined
 from geomae.generation.crystals.flow import CrystalFlow, classes_of
-from geomae.generation.crystals.template import Template
+from geomae.wyckoff.template import Template
 
 
 @torch.no_grad()

@@ -16,13 +16,13 @@ from geomae.generation.atoms.integration import Steps
 from geomae.generation.crystals.flow import CrystalFlow
 from geomae.generation.crystals.integration import drawn_elements, placed_crystals
 from geomae.generation.crystals.request import SpaceGroupType, space_group_types
-from geomae.generation.crystals.template import Template
 from geomae.generation.crystals.verify import TOLERANCE, found_by_moyo, symmetry_error
 from geomae.generation.latent_samples import SHARD
 from geomae.generation.reading import Decoded, structure_or_fault
 from geomae.generation.request import Asked
 from geomae.metrics.crystals import is_valid
 from geomae.symmetry import GroupError
+from geomae.wyckoff.template import Template
 
 
 class CrystalSamples:

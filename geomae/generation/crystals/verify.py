@@ -4,7 +4,7 @@ import numpy as np
 
 from geomae.crystals.symmetry import nearest, space_group
 from geomae.data.structure import Structure
-from geomae.generation.crystals.template import Template
+from geomae.wyckoff.template import Template
 
 TOLERANCE = 0.01
 """Distance in Å within which an atom's image must meet an atom."""

@@ -8,7 +8,7 @@ from geomae.data import Structure, as_structures
 from geomae.generation.crystals.config import CrystalFlowConfig, ElementsConfig, GeometryConfig
 from geomae.generation.crystals.data import ShuffledCrystals
 from geomae.generation.crystals.flow import CrystalFlow
-from geomae.generation.crystals.skeletons import CrystalSet, Positions, collected
+from geomae.wyckoff.skeletons import CrystalSet, Positions, collected
 
 ELEMENTS = (8, 11, 12, 14, 17, 22, 30, 38, 56)
 

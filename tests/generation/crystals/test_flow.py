@@ -14,9 +14,8 @@ from geomae.generation.crystals.batch import Sites, joined
 from geomae.generation.crystals.coupling import coupled
 from geomae.generation.crystals.flow import CrystalFlow, load_crystal_flow
 from geomae.generation.crystals.network import harmonics, symmetric
-from geomae.generation.crystals.skeletons import Positions
 from geomae.generation.crystals.verify import symmetry_error
-from geomae.generation.crystals.wyckoff import group_action, position_of
+from geomae.wyckoff.skeletons import Positions
 
 from .conftest import ELEMENTS, known_crystals
 
@@ -162,16 +161,6 @@ def test_coupling_tells_the_same_crystal(crystals, batches, rng):
         near = ((fractions - fractions.round()) @ one.cell[0]).norm(dim=2)
         unlike = one.numbers[:, None] != other.numbers
         assert float(near.masked_fill(unlike, 9.0).min(1).values.max()) < 1e-6
-
-
-@pytest.mark.parametrize("number", [2, 14, 62, 99, 129, 166, 194, 225, 227, 230])
-def test_positions_are_kept_by_their_operations(number, rng):
-    action = group_action(number)
-    for point in (np.zeros(3), np.array([0, 0, 0.123]), rng.random(3)):
-        position = position_of(action, point)
-        other = position.free @ rng.random(3) + position.fixed
-        assert position_of(action, other).size == position.size == len(position.cosets)
-        assert np.abs(position.basis @ position.free.T - position.basis).max(initial=0) < 1e-12
 
 
 def test_arranged_crystals_do_not_depend_on_the_cell():

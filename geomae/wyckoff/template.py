@@ -7,14 +7,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from geomae.crystals.lattice import niggli
-from geomae.generation.crystals.skeletons import Skeletons
-from geomae.generation.crystals.wyckoff import (
+from geomae.wyckoff.positions import (
     FIXED,
     GroupAction,
     Position,
     group_action,
     position_of,
 )
+from geomae.wyckoff.skeletons import Skeletons
 
 METRIC = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 """Where a metric's components stand in a row of `Skeletons.metric`."""

@@ -12,8 +12,8 @@ from torch import Tensor
 from geomae.crystals.symmetry import columns, moyo_dataset
 from geomae.data.structure import Structure
 from geomae.errors import StructureError
-from geomae.generation.crystals.wyckoff import Position, group_action, position_of
-from geomae.generation.statistics import Known
+from geomae.known import Known
+from geomae.wyckoff.positions import Position, group_action, position_of
 
 CLOSE = 1e-3
 """Distance in fractions of the cell below which points are the same."""

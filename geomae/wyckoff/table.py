@@ -1,6 +1,6 @@
 """All Wyckoff positions of a space group, from its operations alone.
 
-A table of a point of each lies beside this file; `python -m geomae.inversion.crystal_wyckoff`
+A table of a point of each lies beside this file; `python -m geomae.wyckoff.table`
 writes it again (half a minute).
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from geomae.generation.crystals.wyckoff import (
+from geomae.wyckoff.positions import (
     FIXED,
     GENERIC,
     GroupAction,
@@ -25,7 +25,7 @@ SHIFTS = np.array(list(product((0, -1, 1, -2, 2), repeat=3)), dtype=np.float64)
 """Lattice translations that may stand behind an operation which fixes a point of the cell."""
 
 
-TABLE = Path(__file__).with_name("wyckoff.json")
+TABLE = Path(__file__).with_name("positions.json")
 """Points of all positions, of groups 1 to 230."""
 
 

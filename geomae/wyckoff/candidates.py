@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 
 from geomae.errors import GeomaeError
-from geomae.generation.crystals.skeletons import Skeletons
-from geomae.generation.crystals.template import Template, Templates
-from geomae.inversion.crystal_wyckoff import positions_of_group
+from geomae.wyckoff.skeletons import Skeletons
+from geomae.wyckoff.table import positions_of_group
+from geomae.wyckoff.template import Template, Templates
 
 STATISTICS = ("crystals-atoms", "perov5-atoms")
 """Released models whose statistics tell how often skeletons occur, which count alike."""
