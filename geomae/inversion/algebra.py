@@ -197,6 +197,15 @@ def _of_element(
         inverse = torch.linalg.pinv(density.radial(softened), rtol=1e-13)
         groups = group_radii(softened, scalars @ inverse)
         if groups is not None:
+            joined = int(groups[-1]) + 1
+            if joined < len(softened):
+                fewer = softened_radii(rows, density, limit, most=joined)
+                assert fewer is not None
+                again = torch.linalg.pinv(density.radial(fewer), rtol=1e-13)
+                again_groups = group_radii(fewer, scalars @ again)
+                if again_groups is not None and int(again_groups[-1]) + 1 == joined:
+                    # radii that are nearly one are better told as one than each by itself
+                    return fewer, again_groups, again
             return softened, groups, inverse
         if len(softened) == most:
             # noise spoils the counts, but as many radii as atoms are known to be one each

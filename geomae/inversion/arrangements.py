@@ -34,6 +34,9 @@ MOST_PLACES = 2000
 MOST_CHOICES = 3000
 """Sets of places that are looked at for a shell, in all."""
 
+MOST_VISITS = 1000
+"""Arrangements, finished or not, that are looked at."""
+
 Tables = Callable[[int, int], Angles | None]
 """Cosines between the atoms of two shells, or within one; None where they aren't known."""
 
@@ -78,7 +81,7 @@ class Arranger:
 
     def __init__(self, counts: Int[np.ndarray, " k"], tables: Tables):
         self.counts, self.tables = counts, tables
-        self.exhausted, self.choices = True, 0
+        self.exhausted, self.choices, self.visits = True, 0, 0
         self.used: set[tuple[int, int]] = set()
 
     def arranged(self, start: Arrangement, shells: set[int]) -> Iterator[Arrangement]:
@@ -88,6 +91,10 @@ class Arranger:
             start: atoms that stand.
             shells: to be added.
         """
+        self.visits += 1
+        if self.visits > MOST_VISITS:
+            self.exhausted = False
+            return
         following = self._next(start, shells)
         if following is None:
             yield start

@@ -212,7 +212,8 @@ class _Search:
                 self.tried += 1
                 self._consider(starts, weights, place, min(self._residuals(weights, place)))
             return
-        if starts.exact and self._stand(starts, weights):
+        as_they_are = self._untouched(starts, weights) if starts.exact else []
+        if starts.exact and self._stand(starts, as_they_are):
             return
         many = weights.expand(len(starts.positions), -1, -1)
         fit = starts.fit
@@ -228,12 +229,17 @@ class _Search:
         self.left -= len(starts.positions)
         for index in torch.argsort(found.residual).tolist():
             if self.complete and not beside:
-                return
+                break
             self._consider(starts, weights, found.positions[index], float(found.residual[index]))
+        for structure in as_they_are:
+            # the fit sees less than the descriptor, and may lead away
+            self._take(structure, starts)
 
-    def _stand(self, starts: Starts, weights: Tensor) -> bool:
+    def _untouched(self, starts: Starts, weights: Tensor) -> list[Structure]:
+        return [self._made(starts, weights, place) for place in starts.positions]
+
+    def _stand(self, starts: Starts, made: Sequence[Structure]) -> bool:
         """Whether starts are solutions as they are, or far from one; they are taken then."""
-        made = [self._made(starts, weights, place) for place in starts.positions]
         residuals = [float(structure.residual) for structure in made]
         far = np.inf if starts.certain else FAR
         if any(starts.exact < residual < far for residual in residuals):
@@ -265,7 +271,9 @@ class _Search:
             self.nearest, self.fit = made, starts.fit
         if made.residual > self.tolerance or not made.framed or not sure:
             return
-        if made.residual > SECOND * self.tolerance and self._is_flat(made, starts):
+        # what algebra put in place is determined by it, and has hardly been moved
+        doubtful = made.residual > SECOND * self.tolerance and not starts.exact
+        if doubtful and self._is_flat(made, starts):
             return
         if not self.problem.descriptor.sees(made.positions):
             return

@@ -1,6 +1,7 @@
 """Shells put in place as a whole: their angles by algebra, and from these all their directions."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,12 @@ class ShellForms:
         short = (self.relative < SHORT)[self.owner] & ~self._central
         self.certain = complete and arranger.exhausted and sure and not short.any()
 
+    def alone(self) -> list[tuple[Float[Tensor, "n 3"], Bool[Tensor, " n"]]]:
+        """Directions of atoms alone at their radius, as `made` gives them; empty if none is."""
+        single = torch.from_numpy((self.counts == 1)[self.owner] & ~self._central)
+        sums = torch.from_numpy(self.sums[self.owner])
+        return [(sums * single[:, None], single)] if bool(single.any()) else []
+
     def shapes(self) -> dict[int, Float[Tensor, "n 3"]]:
         """Directions of each shell of several atoms whose angles are known, turned anyhow."""
         found = {}
@@ -130,4 +137,8 @@ class ShellForms:
             sums = (sums - self.counts[a]) / 2
         if len(sums) < 2 or sums[0] < 0.5:
             return None
-        return angles_of(sums) or angles_of(sums, tolerance=ROUGH)
+        found = angles_of(sums)
+        if found is None:
+            rough = angles_of(sums, tolerance=ROUGH)
+            found = None if rough is None else replace(rough, sure=False)
+        return found

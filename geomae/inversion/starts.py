@@ -144,6 +144,8 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
                 standing.append((directions, placed))
         if forms.certain and places is not None:
             yield Starts(numbers, places[:0], "algebra", fit, certain=True)
+        if places is None and not standing:
+            standing = forms.alone()
         shapes = forms.shapes() if standing else None
     for batch in (1, 16, 16) if not shells.n_open else (8, 16, 32, 64, 128, 256):
         if given >= n:

@@ -250,3 +250,30 @@ def test_noise_leaves_no_more_radii_than_atoms(noise, ethanol, generator):
     result = invert(descriptor, values, species=ethanol.numbers.tolist(), n_starts=1)
     assert result.outcome == "none" and result.route == "algebra"
     assert align(ethanol, result.nearest, mirror=True).rmsd < 300 * noise
+
+
+def test_what_algebra_put_in_place_counts_though_values_are_flat_there():
+    # radii that differ in the fifth digit, as coordinates in files do
+    cube = 2.0 * unit(SHELLS["cube"])
+    cube *= 1 + 1e-5 * torch.linspace(-1, 1, 8).numpy()[:, None]
+    known = Structure([6] * 8, cube)
+    descriptor = structure_spectra([6], n_radial=16, lmax=LMAX, cutoff=4.0, centre="origin")
+    result = invert(descriptor, descriptor.of(known), n_solutions=1, n_starts=8)
+    assert result.outcome == "unique" and result.n_starts <= 4
+    assert align(known, result.solutions[0], mirror=True, centre="origin").rmsd < 1e-4
+
+
+def test_no_more_arrangements_are_looked_at_than_may_be(monkeypatch):
+    monkeypatch.setattr("geomae.inversion.arrangements.MOST_VISITS", 3)
+    cosines = [a @ b for a, b in combinations(unit(SHELLS["generic"]), 2)]
+    arranger = Arranger(np.array([4]), lambda a, b: angles_of(sums_of(cosines)))
+    assert list(arranger.arranged(NOTHING, {0})) == [] and not arranger.exhausted
+
+
+def test_atoms_alone_stand_where_no_shell_can_be_placed(generator):
+    places = torch.randn(3, 3, generator=generator, dtype=torch.float64)
+    known = Structure([6] * 3, places)
+    ((directions, placed),) = forms_of(known).alone()
+    assert bool(placed.all())
+    lengths = torch.pdist(directions * forms_of(known).shells.radii[:, None]).sort().values
+    assert torch.allclose(lengths, torch.pdist(places).sort().values, atol=1e-7)
