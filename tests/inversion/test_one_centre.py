@@ -38,9 +38,9 @@ def test_one_vector_gives_the_molecule(acetamide, centres):
 def test_hydrogens_come_last_and_rare_elements_first():
     soap = Soap(["H", "C", "N", "O"], **OPTIONS)
     numbers = torch.tensor([1, 1, 6, 6, 6, 7, 8, 6])
-    assert first_elements(soap, numbers).tolist() == [False, False] + 6 * [True]
+    assert first_elements(soap.species, numbers).tolist() == [False, False] + 6 * [True]
     few = torch.tensor([8, 8, 1, 1, 1])
-    assert bool(first_elements(soap, few).all())
+    assert bool(first_elements(soap.species, few).all())
 
 
 def test_the_rest_is_where_the_signal_peaks(acetamide):
