@@ -1,14 +1,13 @@
-"""Power spectra with noise: what they still tell, and the structures nearest to them.
+"""Power spectra with noise, and what they still tell.
 
-Where no structure has the values, algebra that takes them at their word leads astray. Two things stay
-true. Degree 0 is a Gram matrix of rank one, so what goes beyond that tells the noise. And the channels
-of some elements alone are the power spectrum of their atoms alone: a few atoms are found from
-rough radii. With these in place the other elements' coefficients D_l are linear in the Gram
-matrices C_l^T D_l, as good as noise lets them be, and their atoms are at the peaks of that
-signal in space (`geomae.inversion.spatial_peaks`). Least squares take all of it to the nearest structure.
+Where no structure has the values, algebra that takes them at their word leads astray. Degree 0 is
+a Gram matrix of rank one, so what goes beyond that tells the noise. Only what stands out of it
+counts: radii come from fewer directions of channel space, and where some elements' atoms stand, the
+others' coefficients D_l are told by the Gram matrices C_l^T D_l in the components in which C_l is
+clear of noise.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,28 +15,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomae.equivariant import spherical_harmonics
-from geomae.inversion.algebra import Shells, moments_of, softened_radii, starts_of
+from geomae.inversion.algebra import Shells, moments_of, softened_radii
 from geomae.inversion.descriptors.density import RadialDensity
 from geomae.inversion.gram_fit import GramFit
-from geomae.inversion.one_centre import first_elements
 from geomae.inversion.refine import refine
-from geomae.inversion.shell_forms import ShellForms
 from geomae.inversion.spatial_peaks import Signal, peaks
 
 EXACT = 1e-10
 """Noise, relative to the largest entry of degree 0, up to which values are taken at their word."""
 
 EDGE = 2.6
-"""Largest eigenvalue of noise, relative to that of an entry and to the root of the number of channels:
-2, and some more for what is rare.
+"""Largest eigenvalue of noise, relative to an entry's and to the root of the number of channels:
+2 (Wigner 1958), and some more for what is rare.
 """
-
-FITTED = 2.0
-"""Residual, relative to what noise leaves, up to which a structure counts as the nearest."""
-
-BATCH = 16
-"""Starts that are refined together."""
 
 CHOICES = 8
 """Structures that are made of each part that was found."""
@@ -116,7 +106,10 @@ class NoisySpectrum:
         return torch.stack(found).round().long().clamp(min=0)
 
     def shells(self, counts: Int[Tensor, " s"]) -> Shells:
-        """Radii that are told apart, with atoms of each, for a given number of each element's."""
+        """Radii that are told apart, with atoms of each, for a given number of each element's.
+
+        None where nothing stands out of the noise.
+        """
         species, softened, inverses, whole = [], [], [], []
         for element, count in enumerate(counts.tolist()):
             radii, told, inverse = self._radii(element, count)
@@ -129,7 +122,13 @@ class NoisySpectrum:
         relative = radii / length
         sums, moments = moments_of(self.rows, inverse, relative)
         return Shells(
-            torch.tensor(species), radii, torch.cat(whole), sums, moments, relative, merged=True
+            torch.tensor(species, dtype=torch.long),
+            radii,
+            torch.cat(whole),
+            sums,
+            moments,
+            relative,
+            merged=True,
         )
 
     def _radii(
@@ -206,69 +205,6 @@ class NoisySpectrum:
                 Signal(density, seen, signal), int(wanted.sum()), place, CHOICES, generator
             )
         return made
-
-
-def nearest_structure(
-    spectrum: NoisySpectrum,
-    numbers: Int[Tensor, " n"] | None,
-    n_starts: int,
-    generator: torch.Generator,
-) -> tuple[Int[Tensor, " n"], Float[Tensor, "n 3"], float] | None:
-    """A structure whose power spectrum is a noisy one but for the noise, or the nearest found.
-
-    Args:
-        spectrum: the values.
-        numbers: of the atoms, where known.
-        n_starts: refined at most, about.
-        generator: of what is left to chance.
-
-    Returns:
-        Atomic numbers, positions about the centre, and the residual relative to what noise leaves;
-        None if noise hides all atoms.
-    """
-    species = torch.tensor(spectrum.density._numbers)
-    if numbers is None:
-        numbers = species.repeat_interleave(spectrum.counts)
-    if not len(numbers):
-        return None
-    chosen = first_elements(species.tolist(), numbers)
-    first, others = numbers[chosen], numbers[~chosen]
-    part = spectrum.only(first.unique().tolist())
-    best = None
-    for places, told in _first(part, first, n_starts, generator):
-        if len(others):
-            made = spectrum.completed(places[0], first, others, generator)
-            starts = torch.cat([places.expand(len(made), -1, -1), made], 1)
-            places, told = spectrum.refined(torch.cat([first, others]), starts)
-        least = int(told.argmin())
-        if best is None or float(told[least]) < best[2]:
-            best = torch.cat([first, others]), places[least], float(told[least])
-        if best[2] < FITTED:
-            break
-    return best
-
-
-def _first(
-    part: NoisySpectrum, numbers: Int[Tensor, " n"], n_starts: int, generator: torch.Generator
-) -> Iterator[tuple[Float[Tensor, "1 n 3"], Float[Tensor, " 1"]]]:
-    """The atoms that are looked for first: each time they are found, and the best in the end."""
-    counts = (numbers[:, None] == torch.tensor(part.density._numbers)).sum(0)
-    shells = part.shells(counts)
-    own = torch.tensor(part.density._numbers)[shells.atoms]
-    order = torch.argsort(own, stable=True)[torch.argsort(torch.argsort(numbers, stable=True))]
-    standing = ShellForms(shells).alone()
-    best = None
-    for _ in range(max(1, n_starts // BATCH)):
-        starts = starts_of(shells, BATCH, generator, standing=standing)
-        places, told = part.refined(own, starts)
-        least = int(told.argmin())
-        found = places[least : least + 1, order], told[least : least + 1]
-        if float(found[1]) < FITTED:
-            yield found
-        elif best is None or float(found[1]) < float(best[1]):
-            best = found
-    if best is not None:
-        yield best
 
 
 def _whole(told: Float[Tensor, " k"], count: int) -> Int[Tensor, " k"]:

@@ -19,7 +19,8 @@ from geomae.inversion.descriptors.density import RadialDensity
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.descriptors.spectra import PowerSpectrum, Together
 from geomae.inversion.gram_fit import GramFit
-from geomae.inversion.noisy_spectra import FITTED, NoisySpectrum, is_noisy, nearest_structure, noise_of
+from geomae.inversion.noisy_spectra import NoisySpectrum, is_noisy, noise_of
+from geomae.inversion.noisy_starts import FITTED, nearest_structure
 from geomae.inversion.shell_forms import ShellForms
 from geomae.inversion.soap_fit import SoapFit
 from geomae.inversion.soap_scalars import species_of_rows
@@ -169,7 +170,7 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
 def _despite_noise(
     problem: Problem, grams: Tensor, density: RadialDensity, n: int, generator: torch.Generator
 ) -> Iterator[Starts]:
-    """The structure nearest to a noisy power spectrum; certain where noise explains what is left."""
+    """The structure nearest to a noisy spectrum; certain where noise explains what is left."""
     spectrum = NoisySpectrum(grams, density, noise_of(grams[0]))
     found = nearest_structure(spectrum, problem.numbers, n, generator)
     if found is not None:
