@@ -255,6 +255,11 @@ class _Search:
         if rough > max(1e3 * self.tolerance, best) or not bool(torch.isfinite(place).all()):
             return
         descriptor = self.problem.descriptor
+        seen = descriptor.seen(place)
+        if self.problem.numbers is None and self.problem.n_atoms is None and not bool(seen.all()):
+            # there were too many atoms, and least squares got rid of some
+            weights, place = weights[seen], place[seen]
+            starts = replace(starts, numbers=starts.numbers[seen])
         made = self._made(starts, weights, place)
         fitted = starts.noisy or (starts.fit and rough <= self.tolerance)
         if made.residual > self.tolerance and fitted and not descriptor.lattice:
