@@ -161,14 +161,14 @@ def shells_of(
     inverse, length = torch.block_diag(*inverses), torch.cat(softened)
     radii = density.harden(length)
     relative = radii / length
-    sums, moments = _moments(rows, inverse, relative)
+    sums, moments = moments_of(rows, inverse, relative)
     counts = (scalars @ inverse).round().long()
     if most is not None and len(counts) == int(most.sum()):
         counts = torch.ones_like(counts)
     return Shells(torch.tensor(species), radii, counts, sums, moments, relative, merged)
 
 
-def _moments(
+def moments_of(
     rows: list[Tensor], inverse: Float[Tensor, "c k"], relative: Float[Tensor, " k"]
 ) -> tuple[Float[Tensor, "k 3"], Float[Tensor, "degrees k k"]]:
     """Sums of directions, and of Legendre polynomials of the cosines between shells."""

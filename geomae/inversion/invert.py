@@ -190,7 +190,7 @@ class _Search:
                 self._refine(starts)
                 done = self.complete or self.left <= 0
                 sure = starts.certain or self.hits >= CONFIRMED
-                if done or (sure and self.solutions):
+                if done or (sure and (self.solutions or starts.noisy)):
                     return True
         except GeomaeError as error:
             # chance comes last: where nothing can be tried at random, what was found stands
@@ -255,9 +255,14 @@ class _Search:
         if rough > max(1e3 * self.tolerance, best) or not bool(torch.isfinite(place).all()):
             return
         descriptor = self.problem.descriptor
+        seen = descriptor.seen(place)
+        if self.problem.numbers is None and self.problem.n_atoms is None and not bool(seen.all()):
+            # there were too many atoms, and least squares got rid of some
+            weights, place = weights[seen], place[seen]
+            starts = replace(starts, numbers=starts.numbers[seen])
         made = self._made(starts, weights, place)
-        doubtful = made.residual > self.tolerance and starts.fit and rough <= self.tolerance
-        if doubtful and not descriptor.lattice:
+        fitted = starts.noisy or (starts.fit and rough <= self.tolerance)
+        if made.residual > self.tolerance and fitted and not descriptor.lattice:
             polished = self._polish(weights, made.positions)
             made = min(made, self._made(starts, weights, polished), key=lambda s: s.residual)
         sure = True

@@ -9,7 +9,7 @@ degree 0 tells, the direction that explains most of what is not yet explained (m
 Mallat and Zhang 1993).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 
 import torch
@@ -54,9 +54,9 @@ APART = 0.8
 """Å between atoms, at least."""
 
 
-def first_elements(soap: Soap, numbers: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
+def first_elements(species: Sequence[int], numbers: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
     """Atoms that are looked for first: of rare elements, until there are enough; hydrogens last."""
-    count = {z: int((numbers == z).sum()) for z in soap.species}
+    count = {z: int((numbers == z).sum()) for z in species}
     chosen: list[int] = []
     for z in sorted(count, key=lambda z: (z == 1, count[z])):
         if sum(count[k] for k in chosen) < FIRST:
@@ -81,7 +81,7 @@ def element_by_element(
         n_starts: to be made, about.
         generator: of directions at random.
     """
-    first = first_elements(soap, numbers)
+    first = first_elements(soap.species, numbers)
     if bool(first.all()):
         return
     about = copy(soap)

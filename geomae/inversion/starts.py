@@ -15,9 +15,12 @@ from geomae.inversion.algebra import shells_of, starts_of
 from geomae.inversion.crystal_starts import crystals_by_scalars, random_crystals, volume_of
 from geomae.inversion.crystal_symmetric import crystals_by_symmetry
 from geomae.inversion.descriptors.base import Descriptor, names
+from geomae.inversion.descriptors.density import RadialDensity
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.descriptors.spectra import PowerSpectrum, Together
 from geomae.inversion.gram_fit import GramFit
+from geomae.inversion.noisy_spectra import NoisySpectrum, is_noisy, noise_of
+from geomae.inversion.noisy_starts import FITTED, nearest_structure
 from geomae.inversion.shell_forms import ShellForms
 from geomae.inversion.soap_fit import SoapFit
 from geomae.inversion.soap_scalars import species_of_rows
@@ -96,6 +99,7 @@ class Starts:
         certain: nothing was left to chance, so that more such starts would be the same.
         exact: solutions to rounding, if they are any: up to this residual they are not refined.
         refined: they are where refinement ends.
+        noisy: values have noise, so that the nearest structure is looked for among all values.
     """
 
     numbers: Int[Tensor, " n"]
@@ -105,6 +109,7 @@ class Starts:
     certain: bool = False
     exact: float = 0.0
     refined: bool = False
+    noisy: bool = False
 
 
 Proposer = Callable[[Problem, int, torch.Generator], Iterator[Starts]]
@@ -121,6 +126,9 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
     if spectrum.pairs != "all" or spectrum.density.envelope or spectrum.density.lmax < 1:
         return
     grams = spectrum.grams(values)
+    if is_noisy(grams[0]):
+        yield from _despite_noise(problem, grams, spectrum.density, n, generator)
+        return
     most = None
     if problem.numbers is not None:
         most = spectrum.weights(problem.numbers).sum(0).long()
@@ -157,6 +165,18 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
         given += batch
         sure, first = not shells.n_open, EXACT if batch == 1 else 0.0
         yield Starts(numbers, positions, "algebra", fit, certain=sure, exact=first)
+
+
+def _despite_noise(
+    problem: Problem, grams: Tensor, density: RadialDensity, n: int, generator: torch.Generator
+) -> Iterator[Starts]:
+    """The structure nearest to a noisy spectrum; certain where noise explains what is left."""
+    spectrum = NoisySpectrum(grams, density, noise_of(grams[0]))
+    found = nearest_structure(spectrum, problem.numbers, n, generator)
+    if found is not None:
+        numbers, place, left = found
+        sure = left < FITTED
+        yield Starts(numbers, place[None], "algebra", certain=sure, refined=True, noisy=True)
 
 
 def by_distances(problem: Problem, n: int, generator: torch.Generator) -> Iterator[Starts]:

@@ -8,6 +8,7 @@ from geomae.data import Structure
 from geomae.inversion import Soap, align, invert
 from geomae.inversion.one_centre import completed, first_elements
 from geomae.inversion.soap_starts import atoms_at_distances
+from geomae.inversion.starts import Starts
 
 OPTIONS = {"r_cut": 5.0, "n_max": 6, "l_max": 5, "sigma": 0.5}
 
@@ -38,9 +39,9 @@ def test_one_vector_gives_the_molecule(acetamide, centres):
 def test_hydrogens_come_last_and_rare_elements_first():
     soap = Soap(["H", "C", "N", "O"], **OPTIONS)
     numbers = torch.tensor([1, 1, 6, 6, 6, 7, 8, 6])
-    assert first_elements(soap, numbers).tolist() == [False, False] + 6 * [True]
+    assert first_elements(soap.species, numbers).tolist() == [False, False] + 6 * [True]
     few = torch.tensor([8, 8, 1, 1, 1])
-    assert bool(first_elements(soap, few).all())
+    assert bool(first_elements(soap.species, few).all())
 
 
 def test_the_rest_is_where_the_signal_peaks(acetamide):
@@ -92,3 +93,17 @@ def test_random_numbers_are_nobodys_vector(water):
     assert all(len(numbers) <= 200 for numbers, _ in told)
     result = invert(soap, noise.numpy(), species=["O", "H", "H"], n_starts=8, n_solutions=1)
     assert result.outcome == "none" and result.residual > 0.1
+
+
+def test_atoms_too_many_are_left_out_where_least_squares_put_them_out_of_reach(water):
+    soap = Soap(["H", "O"], 4.0, 8, 4, 0.3, centres="origin")
+    known = Structure(water.numbers[1:], water.positions[1:])
+
+    def one_more(problem, n, generator):
+        far = torch.tensor([[0.0, 0.0, 30.0]], dtype=torch.float64)
+        yield Starts(torch.tensor([1, 1, 1]), torch.cat([known.positions, far])[None], "guess")
+
+    result = invert(soap, soap.of(known), starts=one_more, n_solutions=1)
+    assert result.route == "guess" and result.outcome == "unique"
+    assert result.solutions[0].numbers.tolist() == [1, 1]
+    assert align(known, result.solutions[0], mirror=True, centre="origin").rmsd < 1e-6

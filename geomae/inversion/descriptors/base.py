@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geomae.data.elements import SYMBOLS
@@ -60,9 +60,13 @@ class Descriptor(ABC):
     def shape(self, n_atoms: int) -> tuple[int, ...]:
         """Shape of the values of a structure of so many atoms."""
 
+    def seen(self, positions: Float[Tensor, "p 3"]) -> Bool[Tensor, " p"]:
+        """Which atoms count; one that doesn't could as well be missing."""
+        return torch.ones(len(positions), dtype=torch.bool)
+
     def sees(self, positions: Float[Tensor, "p 3"]) -> bool:
-        """Whether every atom counts; one that doesn't could as well be missing."""
-        return True
+        """Whether every atom counts."""
+        return bool(self.seen(positions).all())
 
     def n_atoms_of(self, shape: tuple[int, ...]) -> int | None:
         """Number of atoms that the shape of the values tells; None if it doesn't."""

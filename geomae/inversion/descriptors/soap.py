@@ -208,11 +208,11 @@ class Soap(Descriptor):
         rows = n_atoms if self.centres == "all" else 1
         return (rows if isinstance(self.centres, str) else len(self.centres), self.n_features)
 
-    def sees(self, positions: Float[Tensor, "p 3"]) -> bool:
+    def seen(self, positions: Float[Tensor, "p 3"]) -> Bool[Tensor, " p"]:
         if self.centres == "all" or self.cell is not None or self.lattice:
-            return True
+            return super().seen(positions)
         gaps = displacements(self, positions[None]).vectors[0, :, 0].norm(dim=-1)
-        return bool((gaps.amin(0) <= self.r_cut + self.padding).all())
+        return gaps.amin(0) <= self.r_cut + self.padding
 
     def n_atoms_of(self, shape: tuple[int, ...]) -> int | None:
         told = self.average == "off" and self.centres == "all" and len(shape) == 2 and shape[0] > 0
