@@ -29,7 +29,10 @@ def invert(
     ] = None,
     n_atoms: Annotated[int | None, typer.Option(min=1, help="Number of atoms, if known.")] = None,
     solutions: Annotated[int, typer.Option(min=1, help="Stop after so many different ones.")] = 4,
-    tolerance: Annotated[float, typer.Option(help="Largest relative residual.")] = 1e-8,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Largest relative residual: 1e-8, or 3e-6 for single precision."),
+    ] = None,
     starts: Annotated[int, typer.Option(min=1, help="Starts that are refined, at most.")] = 256,
     seed: Annotated[int, typer.Option(help="Of random starts.")] = 0,
     network: Annotated[

@@ -165,6 +165,8 @@ def shells_of(
     counts = (scalars @ inverse).round().long()
     if most is not None and len(counts) == int(most.sum()):
         counts = torch.ones_like(counts)
+    if bool((counts < 0).any()):
+        return None
     return Shells(torch.tensor(species), radii, counts, sums, moments, relative, merged)
 
 

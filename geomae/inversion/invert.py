@@ -48,6 +48,9 @@ CONFIRMED = 6
 FAR = 1e-3
 """Relative residual beyond which a start that should be exact is none."""
 
+EXACT, SINGLE = 1e-8, 3e-6
+"""Largest relative residual of a solution, for values in double and in single precision."""
+
 SECOND = 1e-2
 """Part of the tolerance that a solution must reach where values change at second order only along
 some motions: there a residual leaves room for steps of its square root.
@@ -75,7 +78,7 @@ def invert(
     frame: Any = None,
     n_solutions: int = 4,
     seed: int = 0,
-    tolerance: float = 1e-8,
+    tolerance: float | None = None,
     n_starts: int = 256,
     starts: Proposer | None = None,
 ) -> Inversion:
@@ -96,7 +99,8 @@ def invert(
             lie dense because there are too many atoms for the values.
         seed: of what is random.
         tolerance: largest relative residual of a solution; a hundredth of it about one centre where
-            the values change at second order only along some motions of its atoms.
+            the values change at second order only along some motions of its atoms. By default 1e-8,
+            and 3e-6 for values in single precision.
         n_starts: to refine, at most about so many.
         starts: what proposes structures before algebra and chance do, such as a trained network.
 
@@ -107,6 +111,8 @@ def invert(
         GeomaeError: the values can't be the descriptor's (length, shape, NaN), an element is
             unknown to it, or too little is known of the composition.
     """
+    if tolerance is None:
+        tolerance = tolerance_of(values)
     if not (tolerance > 0 and n_solutions >= 1 and n_starts >= 1):
         raise GeomaeError(
             "tolerance must be above 0, n_solutions and n_starts at least 1; got "
@@ -121,6 +127,12 @@ def invert(
             break
     search.look_beside()
     return search.result()
+
+
+def tolerance_of(values: Any) -> float:
+    """Largest relative residual of a solution that values can be told to by their precision."""
+    single = str(getattr(values, "dtype", "")) in ("float32", "torch.float32")
+    return SINGLE if single else EXACT
 
 
 def pose(

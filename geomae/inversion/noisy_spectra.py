@@ -24,6 +24,9 @@ from geomae.inversion.spatial_peaks import Signal, peaks
 EXACT = 1e-10
 """Noise, relative to the largest entry of degree 0, up to which values are taken at their word."""
 
+SINGLE = 1e-7
+"""The same, up to which that is tried first: what rounding to single precision leaves."""
+
 EDGE = 2.6
 """Largest eigenvalue of noise, relative to an entry's and to the root of the number of channels:
 2 (Wigner 1958), and some more for what is rare.
@@ -55,9 +58,9 @@ def noise_of(gram: Float[Tensor, "c c"]) -> float:
     return float(torch.linalg.eigvalsh(gram)[:-1].norm()) / len(gram)
 
 
-def is_noisy(gram: Float[Tensor, "c c"]) -> bool:
-    """Whether the Gram matrix of degree 0 is not to be taken at its word."""
-    return noise_of(gram) > EXACT * float(gram.diagonal().max())
+def is_noisy(gram: Float[Tensor, "c c"], most: float = EXACT) -> bool:
+    """Whether the Gram matrix of degree 0 has more noise than so much of its largest entry."""
+    return noise_of(gram) > most * float(gram.diagonal().max())
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,8 @@ class NoisySpectrum:
         return torch.stack(found).round().long().clamp(min=0)
 
     def shells(self, counts: Int[Tensor, " s"]) -> Shells:
-        """Radii that are told apart, with atoms of each, for a given number of each element's.
-
-        None where nothing stands out of the noise.
+        """Radii that are told apart, with atoms of each, for a given number of each element's; no
+        shell of what does not stand out of the noise.
         """
         species, softened, inverses, whole = [], [], [], []
         for element, count in enumerate(counts.tolist()):

@@ -19,7 +19,7 @@ from geomae.inversion.descriptors.density import RadialDensity
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.descriptors.spectra import PowerSpectrum, Together
 from geomae.inversion.gram_fit import GramFit
-from geomae.inversion.noisy_spectra import NoisySpectrum, is_noisy, noise_of
+from geomae.inversion.noisy_spectra import SINGLE, NoisySpectrum, is_noisy, noise_of
 from geomae.inversion.noisy_starts import FITTED, nearest_structure
 from geomae.inversion.shell_forms import ShellForms
 from geomae.inversion.soap_fit import SoapFit
@@ -126,9 +126,16 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
     if spectrum.pairs != "all" or spectrum.density.envelope or spectrum.density.lmax < 1:
         return
     grams = spectrum.grams(values)
+    if not is_noisy(grams[0], SINGLE):
+        yield from _at_its_word(problem, spectrum, grams, n, generator)
     if is_noisy(grams[0]):
         yield from _despite_noise(problem, grams, spectrum.density, n, generator)
-        return
+
+
+def _at_its_word(
+    problem: Problem, spectrum: PowerSpectrum, grams: Tensor, n: int, generator: torch.Generator
+) -> Iterator[Starts]:
+    """What Gram matrices tell that have no noise but that of rounding."""
     most = None
     if problem.numbers is not None:
         most = spectrum.weights(problem.numbers).sum(0).long()

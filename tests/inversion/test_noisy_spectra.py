@@ -106,3 +106,16 @@ def test_noise_alone_is_nobodys_spectrum(water, generator):
     values = values + torch.randn(values.shape, generator=generator, dtype=values.dtype)
     result = invert(descriptor, values, species=["O", "H", "H"], n_starts=8)
     assert result.outcome == "none" and result.residual > 0.1
+
+
+def test_single_precision_is_told_from_noise(ethanol):
+    descriptor = structure_spectra(ELEMENTS)
+    values = descriptor.of(ethanol)
+    for given in (values.float(), values.float().numpy()):
+        result = invert(descriptor, given)
+        assert result.outcome == "unique" and result.tolerance == 3e-6
+        assert align(ethanol, result.solutions[0], mirror=True).rmsd < 1e-5
+    rounded = invert(descriptor, values.float().double())
+    assert rounded.outcome == "none" and rounded.tolerance == 1e-8
+    assert rounded.nearest is not None
+    assert align(ethanol, rounded.nearest, mirror=True).rmsd < 1e-5
