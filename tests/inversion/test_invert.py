@@ -136,7 +136,6 @@ def test_random_values_are_no_structure(generator):
     assert result.outcome == "none" and result.residual > 0.01
 
 
-@pytest.mark.slow
 def test_both_members_of_the_circle_pair_have_its_power_spectrum(degenerate):
     members = degenerate["circle-a"], degenerate["circle-b"]
     power = PowerSpectrum(RadialDensity((1, 6), 6, 8, 4.0, centre="origin"))
@@ -147,7 +146,6 @@ def test_both_members_of_the_circle_pair_have_its_power_spectrum(degenerate):
         assert min(gaps) < 1e-5
 
 
-@pytest.mark.slow
 def test_the_bispectrum_is_enough_for_the_circle_pair(degenerate):
     power = PowerSpectrum(RadialDensity((1, 6), 6, 8, 4.0, centre="origin"))
     both = Together(power, Bispectrum(RadialDensity((1, 6), 4, 6, 4.0, centre="origin")))
@@ -157,7 +155,6 @@ def test_the_bispectrum_is_enough_for_the_circle_pair(degenerate):
     assert gap < 1e-5
 
 
-@pytest.mark.slow
 def test_both_b8_have_the_central_bispectrum_and_only_one_the_whole(degenerate):
     members = degenerate["b8-narrow-a"], degenerate["b8-narrow-b"]
     options = {"n_radial": 12, "lmax": 5}
