@@ -62,7 +62,9 @@ def found_positions(number: int) -> tuple[Position, ...]:
         own, *new = new
         for point in _meeting(own, *spaces):
             made = position_of(action, point - np.floor(point))
-            if made.freedom < own.freedom and not any(same_position(action, made, old) for old in found):
+            if made.freedom < own.freedom and not any(
+                same_position(action, made, old) for old in found
+            ):
                 found.append(made)
                 new.append(made)
     return tuple(sorted(found, key=lambda own: (own.size, own.freedom)))

@@ -27,8 +27,8 @@ RARE = 1e-4
 
 ORBITS, FREE = 0.6, 1.4
 """By so much the logarithm of a skeleton's odds falls with each orbit, and rises with each free
-coordinate, among skeletons of the same group and atoms: a fit to how often those of `crystals-atoms`
-occur beside others drawn at random.
+coordinate, among skeletons of the same group and atoms: a fit to how often those of
+`crystals-atoms` occur beside others drawn at random.
 """
 
 UNITS = 2.5
