@@ -119,7 +119,10 @@ def _fillable(counts: tuple[int, ...], points: tuple[int, ...], free: tuple[int,
 @lru_cache(maxsize=1 << 12)
 def _sums(total: int, sizes: tuple[int, ...]) -> bool:
     """Whether a sum of sizes, each as often as one likes, is the total."""
-    return total == 0 or any(size <= total and _sums(total - size, sizes) for size in sizes)
+    reached = [True]
+    for n in range(1, total + 1):
+        reached.append(any(size <= n and reached[n - size] for size in sizes))
+    return reached[total]
 
 
 def _subsets(points: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
