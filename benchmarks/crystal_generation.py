@@ -2,10 +2,11 @@
 
 Run `python benchmarks/crystal_generation.py --model perov5 -n 1000` for samples of a flow,
 unfiltered, against a test split; `--groups Fm-3m P6_3/mmc Pnma` for samples with a space group
-each; `--decode 50` decodes the latents of as many and compares. `--coverage` tells COV-R and COV-P
-against the whole test split, which needs matminer and minutes; `--relax 100` tells how far as many
-samples and test crystals move when CHGNet relaxes them. `--quick` takes few of everything. Times
-are those of the processor, one thread, encoding included.
+each, `--formulas NaCl7 NaCl7:P2_1/c` with a formula each; `--decode 50` decodes the latents of as
+many and compares. `--coverage` tells COV-R and COV-P against the whole test split, which needs
+matminer and minutes; `--relax 100` tells how far as many samples and test crystals move when CHGNet
+relaxes them. `--quick` takes few of everything. Times are those of the processor, one thread,
+encoding included.
 """
 
 import argparse
@@ -199,45 +200,41 @@ def decoded(made: Generated, options: argparse.Namespace) -> dict:
     }
 
 
-def with_groups(options: argparse.Namespace) -> dict:
-    """Samples with a space group each: how many have it by moyo and spglib, and are valid."""
+def with_requests(options: argparse.Namespace, requests: list[Asked]) -> dict:
+    """Samples of each request: how many have its space group, if it has one, by moyo and spglib,
+    and are valid.
+    """
+    rows = {}
+    form = "{:18} {:>8} {:>7} {:>7} {:>9} {:>7}  {}"
+    print(form.format("asked", "returned", "moyo", "spglib", "structure", "valid", "samples"))
+    for asked in requests:
+        group = None if asked.symmetry is None else read_space_group(asked.symmetry)
+        name = " ".join(own for own in (asked.formula, group and group.name) if own)
+        sampler = Sampler(options.model, asked, seed=options.seed, steps=options.steps)
+        made, seconds = timed(sampler, options.each)
+        kept, figures = made.kept, crystal_generation_metrics(made.structures)
+        groups = Counter(s.get("space_group") for s in kept)
+        formulas = Counter(s.formula for s in kept)
+        row = {"returned": len(kept) / options.each, "moyo": None, "spglib": None}
+        if group is not None:
+            row["moyo"] = groups[group.name] / len(kept)
+            row["spglib"] = float(np.mean([spglib_number(s) == group.number for s in kept]))
+        row |= {key: figures[key] for key in ("structure_valid", "valid")}
+        shown = formulas if group is not None else groups
+        shares = ["-" if share is None else f"{100 * share:.1f}" for share in row.values()]
+        print(form.format(name, *shares, ", ".join(map(str, list(shown)[:4]))), flush=True)
+        rows[name] = row | {"seconds": seconds, "formulas": list(formulas), "groups": dict(groups)}
+    return rows
+
+
+def spglib_number(structure: Structure) -> int | None:
+    """Of the space group that spglib finds."""
     import spglib
 
-    rows = {}
-    form = "{:9} {:>8} {:>7} {:>7} {:>9} {:>7}  {}"
-    print(form.format("group", "returned", "moyo", "spglib", "structure", "valid", "formulas"))
-    for name in options.groups:
-        group = read_space_group(name)
-        sampler = Sampler(
-            options.model, Asked(symmetry=name), seed=options.seed, steps=options.steps
-        )
-        made, seconds = timed(sampler, options.each)
-        figures = crystal_generation_metrics(made.structures)
-        kept = made.kept
-        moyo = [s.get("space_group") == group.name for s in kept]
-        numbers = []
-        for s in kept:
-            cell = s.cell[0].numpy()
-            fractions = s.positions.numpy() @ np.linalg.inv(cell)
-            found = spglib.get_symmetry_dataset((cell, fractions, s.numbers.numpy()), TOLERANCE)
-            numbers.append(None if found is None else found.number)
-        formulas = Counter(s.formula for s in kept)
-        rows[group.name] = {
-            "returned": len(kept) / options.each,
-            "moyo": float(np.mean(moyo)),
-            "spglib": float(np.mean([number == group.number for number in numbers])),
-            "structure_valid": figures["structure_valid"],
-            "valid": figures["valid"],
-            "seconds": seconds,
-            "formulas": list(formulas),
-        }
-        row = rows[group.name]
-        shares = [
-            f"{100 * row[key]:.1f}"
-            for key in ("returned", "moyo", "spglib", "structure_valid", "valid")
-        ]
-        print(form.format(group.name, *shares, ", ".join(list(formulas)[:4])), flush=True)
-    return rows
+    cell = structure.cell[0].numpy()
+    fractions = structure.positions.numpy() @ np.linalg.inv(cell)
+    found = spglib.get_symmetry_dataset((cell, fractions, structure.numbers.numpy()), TOLERANCE)
+    return None if found is None else found.number
 
 
 def data_of(options: argparse.Namespace) -> dict:
@@ -273,7 +270,8 @@ def main() -> None:
     )
     parser.add_argument("--decode", type=int, default=0, help="latents that are decoded")
     parser.add_argument("--groups", nargs="*", metavar="GROUP", help="a space group each")
-    parser.add_argument("--each", type=int, default=32, help="samples of each group")
+    parser.add_argument("--formulas", nargs="+", metavar="FORMULA[:GROUP]", help="a formula each")
+    parser.add_argument("--each", type=int, default=32, help="samples of each group or formula")
     parser.add_argument("--data", action="store_true", help="tell of the training data")
     parser.add_argument("--quick", action="store_true", help="few of everything")
     parser.add_argument("--json", type=Path, help="write the figures there")
@@ -290,8 +288,11 @@ def main() -> None:
     elif options.coverage:
         rows = with_coverage(options)
     elif options.groups is not None:
-        options.groups = options.groups or GROUPS
-        rows = with_groups(options)
+        rows = with_requests(options, [Asked(symmetry=own) for own in options.groups or GROUPS])
+    elif options.formulas:
+        asked = [own.partition(":") for own in options.formulas]
+        requests = [Asked(formula=own, symmetry=group or None) for own, _, group in asked]
+        rows = with_requests(options, requests)
     else:
         rows = free(options)
     if options.json:

@@ -8,11 +8,13 @@ from itertools import permutations
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from geomae.errors import GeomaeError
+from geomae.wyckoff.filling import filled, matched
+from geomae.wyckoff.groups import GroupStatistics, group_statistics
+from geomae.wyckoff.proposals import proposed
 from geomae.wyckoff.skeletons import Skeletons
-from geomae.wyckoff.table import positions_of_group
 from geomae.wyckoff.template import Template, Templates
 
 STATISTICS = ("crystals-atoms", "perov5-atoms")
@@ -127,96 +129,32 @@ def general_candidates(
         most: skeletons at most.
         generator: of what is random.
     """
-    weight, shapes = _groups(model)
+    known, statistics = known_templates(model), _statistics(model)
     counts, found = Counter(numbers.tolist()), {}
+    elements = sorted(counts)
+    weight = torch.from_numpy(np.sqrt(statistics.share + RARE))
     drawn = torch.multinomial(weight, TRIES, replacement=True, generator=generator)
     for number in (drawn + 1).tolist():
-        taken: set[int] = set()
-        chosen = [
-            _filled(number, [n] if equal is None else equal[z], taken, equal is None, generator)
-            for z, n in sorted(counts.items())
-        ]
-        if all(own is not None for own in chosen):
-            found[number, tuple(tuple(sorted(own or [])) for own in chosen)] = None
+        if equal is None:
+            chosen = filled(number, [counts[z] for z in elements], generator)
+        else:
+            chosen = matched(number, [equal[z] for z in elements], generator)
+        if chosen is not None:
+            found[number, chosen] = None
             if len(found) == most:
                 break
-    return _made(list(found), sorted(counts), shapes)
-
-
-def _filled(
-    number: int, sizes: list[int], taken: set[int], split: bool, generator: torch.Generator
-) -> list[int] | None:
-    """Positions of a group of some sizes, or that add up to these; None if there are none."""
-    known, chosen = positions_of_group(number), []
-    for size in sizes:
-        left = size
-        while left:
-            able = [
-                row
-                for row, own in enumerate(known)
-                if (own.size <= left if split else own.size == left)
-                and not (own.freedom == 0 and row in taken)
-            ]
-            if not able:
-                return None
-            row = able[int(torch.randint(len(able), (), generator=generator))]
-            taken.add(row)
-            chosen.append(row)
-            left -= known[row].size
-    return chosen
-
-
-def _made(
-    keys: Sequence[tuple[int, tuple[tuple[int, ...], ...]]],
-    elements: Sequence[int],
-    shapes: Float[torch.Tensor, "230 6"],
-) -> list[Candidate]:
-    """Groups with the positions of each element, as candidates."""
-    if not keys:
+    if not found:
         return []
-    places, rows = [], []
-    for owner, (number, chosen) in enumerate(keys):
-        known = positions_of_group(number)
-        for member, own in enumerate(chosen):
-            for position in own:
-                rows.append((owner, len(places), member))
-                places.append(known[position].generic())
-    owner, position, member = torch.tensor(rows).unbind(1)
-    group = torch.tensor([number for number, _ in keys])
-    share = torch.full((len(keys),), 1 / len(keys), dtype=torch.float64)
-    templates = Templates(
-        Skeletons(
-            group,
-            share,
-            shapes[group - 1],
-            owner,
-            position,
-            member,
-            torch.as_tensor(np.array(places)),
-            torch.ones(len(elements)),
-        )
-    )
+    templates = proposed(list(found), known, statistics)
     return [
-        Candidate(
-            templates[row],
-            tuple(elements[k] for k in templates[row].member.tolist()),
-            1 / len(keys),
-        )
-        for row in range(len(keys))
+        Candidate(own, tuple(elements[k] for k in own.member.tolist()), 1 / len(templates))
+        for own in map(templates.__getitem__, range(len(templates)))
     ]
 
 
 @lru_cache(maxsize=4)
-def _groups(model: str) -> tuple[Float[torch.Tensor, " 230"], Float[torch.Tensor, "230 6"]]:
-    """How often each group is drawn, and the mean metric of its cells."""
-    known = known_templates(model)
-    share, shapes = np.full(230, RARE), np.zeros((230, 6))
-    for group, own, metric in zip(known.group, known.share, known.metric, strict=True):
-        share[group - 1] += own
-        shapes[group - 1] += own * metric
-    bare = shapes[:, 0] == 0
-    shapes[bare] = [1, 1, 1, 0, 0, 0]
-    return torch.as_tensor(np.sqrt(share)), torch.as_tensor(shapes)
+def _statistics(model: str) -> GroupStatistics:
+    return group_statistics(known_templates(model))
 
 
 def _assignments(classes: Sequence[int], counts: Counter[int]) -> Iterator[tuple[int, ...]]:

@@ -62,7 +62,9 @@ def found_positions(number: int) -> tuple[Position, ...]:
         own, *new = new
         for point in _meeting(own, *spaces):
             made = position_of(action, point - np.floor(point))
-            if made.freedom < own.freedom and not any(_same(action, made, old) for old in found):
+            if made.freedom < own.freedom and not any(
+                same_position(action, made, old) for old in found
+            ):
                 found.append(made)
                 new.append(made)
     return tuple(sorted(found, key=lambda own: (own.size, own.freedom)))
@@ -105,7 +107,7 @@ def _meeting(
     return list(kept[np.unique(kept.round(4), axis=0, return_index=True)[1]])
 
 
-def _same(action: GroupAction, one: Position, other: Position) -> bool:
+def same_position(action: GroupAction, one: Position, other: Position) -> bool:
     """Whether the group makes one position's points of another's."""
     if one.size != other.size or one.freedom != other.freedom:
         return False

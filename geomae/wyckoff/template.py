@@ -32,7 +32,8 @@ class Template:
             points that lie where the first can, and y becomes `y turns + moves`; the first way
             changes nothing and fills up, `[orbits, ways, 3, 3]` and `[orbits, ways, 3]`.
         member: class of each orbit, sites of which hold the same element, `[orbits]`.
-        position: number of each orbit's position among the data's, `[orbits]`.
+        position: number of each orbit's position among the data's, or a higher one where it does
+            not occur there, `[orbits]`.
         size: points of each orbit, `[orbits]`.
         freedom: free coordinates of each orbit, `[orbits]`.
         basis: `[orbits, 3, 3]`, rows of zeros below the free ones.
@@ -106,7 +107,7 @@ class Templates:
     """Templates of skeletons, made when they are asked for.
 
     Args:
-        skeletons: that occur in the data.
+        skeletons: that occur in the data, or are proposed.
     """
 
     def __init__(self, skeletons: Skeletons):

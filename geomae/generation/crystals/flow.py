@@ -1,6 +1,6 @@
 """Flow matching on crystals: elements on sites, then lattice and free coordinates together."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -30,13 +30,15 @@ class Classes:
         element: number of the element plus one; 0 where it is not told, `[n, classes]`.
         there: which classes there are, `[n, classes]`.
         counts: atoms of each, `[n, classes]`.
-        orbits: of each on each position, `[n, classes, positions]`.
+        sizes: orbits of each, `[n, classes]`.
+        orbits: of each on each position that occurs in the data, `[n, classes, positions]`.
         group: number of the space group, `[n]`.
     """
 
     element: Int[Tensor, "n classes"]
     there: Bool[Tensor, "n classes"]
     counts: Float[Tensor, "n classes"]
+    sizes: Float[Tensor, "n classes"]
     orbits: Float[Tensor, "n classes positions"]
     group: Int[Tensor, " n"]
 
@@ -143,8 +145,8 @@ class CrystalFlow(Flow):
 
     def element_logits(self, classes: Classes) -> Float[Tensor, "n classes elements"]:
         """Of each class's element, given those that are told; where the classes are."""
-        known = classes.element, classes.there, classes.counts, classes.orbits, classes.group
-        return self.composition(*(own.to(self.device) for own in known)).to(classes.element.device)
+        given = (getattr(classes, own.name).to(self.device) for own in fields(classes))
+        return self.composition(*given).to(classes.element.device)
 
     def loss(self, batch: CrystalBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Mean square error of strains in parts of what each time leaves open, of velocities in Å,
@@ -235,23 +237,28 @@ def classes_of(
 
     Args:
         templates: of the crystals.
-        positions: number of Wyckoff positions that occur.
+        positions: number of Wyckoff positions that occur; orbits on others are left out of
+            `Classes.orbits`.
         elements: number of each class's element; none is told if None.
     """
     most = max(own.classes for own in templates)
     element = torch.zeros(len(templates), most, dtype=torch.long)
     there = torch.zeros(len(templates), most, dtype=torch.bool)
     counts = torch.zeros(len(templates), most)
+    sizes = torch.zeros(len(templates), most)
     orbits = torch.zeros(len(templates), most, positions)
     for row, own in enumerate(templates):
         there[row, : own.classes] = True
         counts[row, : own.classes] = torch.from_numpy(own.counts()).float()
-        places = torch.from_numpy(own.member), torch.from_numpy(own.position)
-        orbits[row].index_put_(places, torch.ones(len(own.member)), accumulate=True)
+        member, position = torch.from_numpy(own.member), torch.from_numpy(own.position)
+        sizes[row, : own.classes] = member.bincount().float()
+        occurs = position < positions
+        places = member[occurs], position[occurs]
+        orbits[row].index_put_(places, torch.ones(len(places[0])), accumulate=True)
         if elements is not None:
             element[row, : own.classes] = elements[row] + 1
     group = torch.tensor([own.number for own in templates])
-    return Classes(element, there, counts, orbits, group)
+    return Classes(element, there, counts, sizes, orbits, group)
 
 
 def load_crystal_flow(

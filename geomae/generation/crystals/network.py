@@ -210,6 +210,7 @@ class ElementNetwork(nn.Module):
         element: Int[Tensor, "n classes"],
         there: Bool[Tensor, "n classes"],
         counts: Float[Tensor, "n classes"],
+        sizes: Float[Tensor, "n classes"],
         orbits: Float[Tensor, "n classes positions"],
         group: Int[Tensor, " n"],
     ) -> Float[Tensor, "n classes elements"]:
@@ -219,7 +220,8 @@ class ElementNetwork(nn.Module):
             element: number of the element plus one; 0 where it is not told.
             there: which classes there are.
             counts: atoms of each class.
-            orbits: orbits of each class on each position.
+            sizes: orbits of each class.
+            orbits: of each class on each position that occurs.
             group: number of the space group.
         """
         total = counts.sum(1, keepdim=True).clamp(min=1)
@@ -227,7 +229,7 @@ class ElementNetwork(nn.Module):
             [
                 counts.clamp(min=1).log(),
                 counts / total,
-                orbits.sum(2),
+                sizes,
                 total.log().expand_as(counts),
             ],
             2,

@@ -5,23 +5,23 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 
 from geomae.autoencoder import Latents
 from geomae.crystals.model import CrystalAutoencoder
 from geomae.data.elements import NUMBERS
 from geomae.data.structure import Structure
-from geomae.errors import GeomaeError, StructureError
+from geomae.errors import StructureError
 from geomae.generation.atoms.integration import Steps
+from geomae.generation.crystals.candidates import candidates
 from geomae.generation.crystals.flow import CrystalFlow
 from geomae.generation.crystals.integration import drawn_elements, placed_crystals
 from geomae.generation.crystals.request import SpaceGroupType, space_group_types
 from geomae.generation.crystals.verify import TOLERANCE, found_by_moyo, symmetry_error
+from geomae.generation.crystals.wanted import Wanted
 from geomae.generation.latent_samples import SHARD
 from geomae.generation.reading import Decoded, structure_or_fault
 from geomae.generation.request import Asked
 from geomae.metrics.crystals import is_valid
-from geomae.symmetry import GroupError
 from geomae.wyckoff.template import Template
 
 
@@ -38,8 +38,8 @@ class CrystalSamples:
         steps: how the flow is integrated.
 
     Raises:
-        GroupError: the data has no skeleton of the group, or none that the formula fills.
-        GeomaeError: it has none for the formula or the number of atoms.
+        GroupError: whole orbits of the group can't come to the formula or the number of atoms.
+        GeomaeError: whole formula units can't have so many atoms.
     """
 
     def __init__(
@@ -55,58 +55,12 @@ class CrystalSamples:
     ):
         self.flow, self.model, self.group = flow, model, group
         self.seed, self.steps = seed, steps
-        self.unit: Int[np.ndarray, " elements"] | None = None
+        unit = None
         if counts is not None:
             table = {NUMBERS[symbol]: count for symbol, count in counts.items()}
-            self.unit = np.array([table.get(z, 0) for z in flow.elements])
-        self.skeletons, self.shares = self._choices(asked)
-
-    def _choices(self, asked: Asked) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-        """Skeletons to draw from, and how often each is."""
-        templates = self.flow.templates
-        rows = np.arange(len(templates))
-        if self.group is not None:
-            rows = rows[templates.group[rows] == self.group.number]
-            if not len(rows):
-                raise GroupError(
-                    f"no crystal of the flow's data has the space group {self.group.name} "
-                    f"({self.group.number}), so it can't be made"
-                )
-        fits = [row for row in rows.tolist() if self._fits(templates.counts(row), asked.n_atoms)]
-        if not fits:
-            what = [asked.formula, asked.n_atoms and f"{asked.n_atoms} atoms a primitive cell"]
-            words = " and ".join(str(part) for part in what if part)
-            if self.group is None:
-                raise GeomaeError(f"no crystal of the flow's data has sites for {words}")
-            raise GroupError(
-                f"{words} and {self.group.name} exclude each other in a primitive cell of at most "
-                f"{self.flow.config.max_atoms} atoms: no skeleton of that space group in the "
-                "flow's data has whole orbits for it"
-            )
-        chosen = np.array(fits)
-        return chosen, templates.share[chosen] / templates.share[chosen].sum()
-
-    def _fits(self, counts: Int[np.ndarray, " classes"], n_atoms: int | None) -> bool:
-        """Whether a skeleton has the formula and number of atoms that are asked for."""
-        if n_atoms is not None and counts.sum() != n_atoms:
-            return False
-        return self.unit is None or self._units(counts) is not None
-
-    def _units(self, counts: Int[np.ndarray, " classes"]) -> int | None:
-        """Formula units that the classes of a skeleton come to; None if to no whole number."""
-        assert self.unit is not None, "asked where there is a formula"
-        own = np.sort(self.unit[self.unit > 0])
-        units, rest = divmod(int(counts.sum()), int(own.sum()))
-        return None if rest or not np.array_equal(np.sort(counts), units * own) else units
-
-    def _allowed(self, template: Template) -> Float[np.ndarray, "classes elements"] | None:
-        """Which elements each class may have; None if any."""
-        if self.unit is None:
-            return None
-        counts = template.counts()
-        units = self._units(counts)
-        assert units is not None, "skeletons were chosen so"
-        return (counts[:, None] == units * self.unit).astype(np.float64)
+            unit = np.array([table.get(z, 0) for z in flow.elements])
+        self.wanted = Wanted(group, asked.formula, unit, asked.n_atoms, flow.config.max_atoms)
+        self.skeletons = candidates(flow.templates, self.wanted, seed)
 
     def __call__(self, numbers: Sequence[int]) -> tuple[list[Decoded], Latents]:
         """What samples of some numbers are, and their latents.
@@ -119,9 +73,8 @@ class CrystalSamples:
         first = numbers[0] - numbers[0] % SHARD
         shard = range(first, first + SHARD)
         generators = [np.random.default_rng([self.seed, 3, number]) for number in shard]
-        rows = [int(rng.choice(self.skeletons, p=self.shares)) for rng in generators]
-        templates = [self.flow.templates[row] for row in rows]
-        allowed = [self._allowed(own) for own in templates]
+        templates = [self.skeletons(rng) for rng in generators]
+        allowed = [self.wanted.allowed(own) for own in templates]
         elements = drawn_elements(self.flow, templates, allowed, generators)
         made = placed_crystals(
             self.flow, templates, elements, seed=self.seed, numbers=shard, steps=self.steps

@@ -61,6 +61,24 @@ def test_the_group_asked_for_is_had(path, symmetry):
         assert space_group(structure, 0.01) == group.number
 
 
+@pytest.mark.parametrize(
+    "asked", [{"symmetry": "Ia-3d"}, {"symmetry": "P2_1/c", "formula": "NaCl7"}, {"n_atoms": 13}]
+)
+def test_skeletons_that_the_data_lacks_are_made(path, asked):
+    made = generate(path, 6, **asked, seed=1, steps=2)
+    assert made.kept
+    for structure in made.kept:
+        counts = np.bincount(structure.numbers.numpy(), minlength=18)
+        if "n_atoms" in asked:
+            assert structure.n_atoms == 13
+        if "formula" in asked:
+            assert counts[17] == 7 * counts[11] == 7 * structure.n_atoms / 8
+        if "symmetry" in asked:
+            assert structure.space_group == asked["symmetry"].replace("_", "")
+    two = Sampler(path, Asked(**asked), seed=1, steps=2)(4, 2)
+    assert all(same(a, b) for a, b in zip(made.structures[4:], two.structures, strict=True))
+
+
 def test_samples_are_encoded(path):
     made = generate(path, 2, symmetry="225", seed=1, steps=2)
     model = geomae.load("crystals")
@@ -85,12 +103,13 @@ def test_a_formula_is_kept(path):
     [
         ({"symmetry": "Fm3"}, GroupError, "did you mean 'Fm-3'"),
         ({"symmetry": "231"}, GroupError, "1 to 230"),
-        ({"symmetry": "230"}, GroupError, "no crystal of the flow's data"),
-        ({"symmetry": "Fm-3m", "formula": "SrTiO3"}, GroupError, "exclude each other"),
+        ({"symmetry": "230", "n_atoms": 19}, GroupError, "19 atoms a primitive cell and Ia-3d"),
+        ({"symmetry": "Pnma", "formula": "Na7Cl5"}, GroupError, "exclude each other"),
         ({"formula": "UO2"}, GeomaeError, "has U; the model knows"),
         ({"formula": "Na30"}, GeomaeError, "30 atoms"),
         ({"formula": "Xx"}, GeomaeError, "no element"),
-        ({"n_atoms": 19}, GeomaeError, "19 atoms"),
+        ({"n_atoms": 21}, GeomaeError, "21 atoms"),
+        ({"n_atoms": 7, "formula": "NaCl"}, GeomaeError, "no whole number of formula units"),
         ({"properties": {"gap": 1.0}}, GeomaeError, "not trained on any property"),
         ({"fragment": "x.xyz"}, GeomaeError, "models of molecules"),
     ],
