@@ -239,7 +239,7 @@ class LatentFlow(MoleculeFlow):
 
 
 def load_flow(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> LatentFlow:
-    """A released flow by its name, such as 'qm9-flow', or one of a file or folder.
+    """A flow on latents: a released one by its name, or one of a file or folder.
 
     Raises:
         GeomaeError: there is no such model.

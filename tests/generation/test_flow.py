@@ -223,15 +223,3 @@ def test_a_flow_learns_what_it_is_shown():
     lengths = drawn[:, 1:, 0].norm(dim=1)
     assert (lengths - 1).abs().mean() < 0.15
     assert drawn[:, 1:, 0].mean(0).norm() < 0.35
-
-
-def test_the_released_flow_is_exactly_equivariant():
-    released = load_flow("qm9-flow").double()
-    assert (released.autoencoder, released.properties) == ("qm9", ("gap", "mu"))
-    nothing = torch.full((2, 2), torch.nan)
-    counts = torch.tensor([[6, 6, 0, 0, 0], [6, 2, 0, 1, 0]])
-    unlisted = torch.full((2, released.inventories().shape[1]), -1)
-    told, times = released.told(counts, unlisted, nothing), torch.tensor([0.1, 0.7]).double()
-    generator = torch.Generator().manual_seed(4)
-    points = torch.randn(2, *released.latent_shape, dtype=torch.float64, generator=generator)
-    assert_equivariant(lambda x: released(x, times, told), [(points, "features")], "features")
