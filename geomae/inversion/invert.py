@@ -14,6 +14,7 @@ from geomae.data.structure import Structure
 from geomae.errors import GeomaeError
 from geomae.inversion.alignment import align, has_mirror
 from geomae.inversion.crystal_alignment import crystal_gap, reduced
+from geomae.inversion.crystal_parts import parts_within
 from geomae.inversion.crystal_refine import polished
 from geomae.inversion.descriptors import as_descriptor
 from geomae.inversion.descriptors.base import Descriptor, as_species, names
@@ -426,8 +427,21 @@ class _Search:
             n_starts=self.tried,
             route="none" if nearest is None else nearest.route,
             motions=partial(_motions, self.problem.descriptor, nearest, self.fit),
-            messages=self.messages + ([] if found else self.doubt),
+            messages=self.messages + (self._loose(found[0]) if found else self.doubt),
         )
+
+    def _loose(self, crystal: Structure) -> list[str]:
+        """What values can't tell of a crystal whose parts are out of each other's reach."""
+        soap = self.problem.descriptor
+        if not soap.lattice or not isinstance(soap, Soap):
+            return []
+        parts = parts_within(crystal, soap.r_cut + soap.padding)
+        if parts == [3]:
+            return []
+        text = f"its parts are more than {soap.r_cut:g} Å apart"
+        if min(parts) < 3:
+            text = f"its parts repeat along {min(parts)} lattice vectors within {soap.r_cut:g} Å"
+        return [f"{text}: how they lie to each other is not in the values"]
 
     def _is_achiral(self, structure: Structure) -> bool:
         if self.problem.descriptor.lattice:

@@ -14,6 +14,7 @@ from geomae.errors import MissingExtraError
 from geomae.inversion import Soap, crystal_gap, invert
 from geomae.inversion.crystal_orbit_fit import OrbitGrams, OrbitScalars
 from geomae.inversion.crystal_orbits import OrbitBatch, released
+from geomae.inversion.crystal_parts import parts_within
 from geomae.inversion.crystal_refine import free_start, polished, posed, refined, residuals
 from geomae.inversion.crystal_rows import EQUAL, equal_rows, matched
 from geomae.inversion.crystal_symmetric import SymmetricSearch, crystals_by_symmetry
@@ -304,3 +305,28 @@ def test_without_moyo_chance_remains(rutile, monkeypatch):
     monkeypatch.setattr("geomae.inversion.starts.crystals_by_symmetry", missing)
     search = _Search(pose(soap_of(rutile), soap_of(rutile).of(rutile)), 1, 1e-8, 8, 0)
     assert list(by_symmetry(search.problem, 8, search.generator)) == []
+
+
+def layer() -> Structure:
+    """BN, 12 Å from the next."""
+    cell = torch.tensor([[2.5, 0, 0], [-1.25, 2.5 * 3**0.5 / 2, 0], [0, 0, 12.0]]).double()
+    places = torch.tensor([[0, 0, 0], [1 / 3, 2 / 3, 0]]).double() @ cell
+    return Structure([5, 7], places, cell=cell)
+
+
+def test_layers_out_of_reach_are_named(rutile):
+    soap = soap_of(layer())
+    found = invert(soap, soap.of(layer()), n_solutions=1, n_starts=64)
+    assert found.solutions and "repeat along 2 lattice vectors" in str(found)
+    whole = soap_of(rutile)
+    assert not invert(whole, whole.of(rutile), n_solutions=1).messages
+
+
+def test_atoms_within_reach_hold_together(rutile):
+    chain = Structure([6], torch.zeros(1, 3), cell=torch.diag(torch.tensor([2.0, 9.0, 9.0])))
+    assert parts_within(rutile, 1.0) == [0] * 6
+    assert parts_within(rutile, 2.1) == [3]
+    assert parts_within(chain, 2.1) == [1]
+    assert parts_within(layer(), 2.0) == [2]
+    assert parts_within(layer(), 12.1) == [3]
+    assert parts_within(layer(), 1.0) == [0, 0]
