@@ -21,7 +21,7 @@ from geomae.inversion.gram_fit import GramFit
 from geomae.inversion.refine import refine
 from geomae.inversion.spatial_peaks import Signal, peaks
 
-EXACT = 1e-10
+ROUNDING = 1e-10
 """Noise, relative to the largest entry of degree 0, up to which values are taken at their word."""
 
 SINGLE = 1e-7
@@ -53,14 +53,9 @@ def noise_of(gram: Float[Tensor, "c c"]) -> float:
         return 0.0
     rest = gram - torch.outer(gram[first], gram[first]) / size
     rough = float(rest.square().mean().sqrt())
-    if rough <= EXACT * size:
+    if rough <= ROUNDING * size:
         return rough
     return float(torch.linalg.eigvalsh(gram)[:-1].norm()) / len(gram)
-
-
-def is_noisy(gram: Float[Tensor, "c c"], most: float = EXACT) -> bool:
-    """Whether the Gram matrix of degree 0 has more noise than so much of its largest entry."""
-    return noise_of(gram) > most * float(gram.diagonal().max())
 
 
 @dataclass(frozen=True)
@@ -76,6 +71,12 @@ class NoisySpectrum:
     grams: Float[Tensor, "degrees c c"]
     density: RadialDensity
     noise: float
+
+    @property
+    def relative(self) -> float:
+        """Noise in parts of the largest entry of degree 0."""
+        size = float(self.grams[0].diagonal().max())
+        return self.noise / size if size > 0 else 0.0
 
     @property
     def edge(self) -> float:

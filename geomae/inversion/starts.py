@@ -15,11 +15,10 @@ from geomae.inversion.algebra import shells_of, starts_of
 from geomae.inversion.crystal_starts import crystals_by_scalars, random_crystals, volume_of
 from geomae.inversion.crystal_symmetric import crystals_by_symmetry
 from geomae.inversion.descriptors.base import Descriptor, names
-from geomae.inversion.descriptors.density import RadialDensity
 from geomae.inversion.descriptors.soap import Soap
 from geomae.inversion.descriptors.spectra import PowerSpectrum, Together
 from geomae.inversion.gram_fit import GramFit
-from geomae.inversion.noisy_spectra import SINGLE, NoisySpectrum, is_noisy, noise_of
+from geomae.inversion.noisy_spectra import ROUNDING, SINGLE, NoisySpectrum, noise_of
 from geomae.inversion.noisy_starts import FITTED, nearest_structure
 from geomae.inversion.shell_forms import ShellForms
 from geomae.inversion.soap_fit import SoapFit
@@ -126,10 +125,11 @@ def by_algebra(problem: Problem, n: int, generator: torch.Generator) -> Iterator
     if spectrum.pairs != "all" or spectrum.density.envelope or spectrum.density.lmax < 1:
         return
     grams = spectrum.grams(values)
-    if not is_noisy(grams[0], SINGLE):
+    noisy = NoisySpectrum(grams, spectrum.density, noise_of(grams[0]))
+    if noisy.relative <= SINGLE:
         yield from _at_its_word(problem, spectrum, grams, n, generator)
-    if is_noisy(grams[0]):
-        yield from _despite_noise(problem, grams, spectrum.density, n, generator)
+    if noisy.relative > ROUNDING:
+        yield from _despite_noise(problem, noisy, n, generator)
 
 
 def _at_its_word(
@@ -175,10 +175,9 @@ def _at_its_word(
 
 
 def _despite_noise(
-    problem: Problem, grams: Tensor, density: RadialDensity, n: int, generator: torch.Generator
+    problem: Problem, spectrum: NoisySpectrum, n: int, generator: torch.Generator
 ) -> Iterator[Starts]:
     """The structure nearest to a noisy spectrum; certain where noise explains what is left."""
-    spectrum = NoisySpectrum(grams, density, noise_of(grams[0]))
     found = nearest_structure(spectrum, problem.numbers, n, generator)
     if found is not None:
         numbers, place, left = found

@@ -29,9 +29,6 @@ MOST_SAME = 5
 TRIES = 3000
 """Groups that are drawn for skeletons beyond the known ones."""
 
-RARE = 1e-4
-"""Share of crystals that a group has beside what the statistics say."""
-
 UNLIKE = 0.05
 """By this the share of a skeleton is multiplied whose orbits are not as large as equal rows are
 many."""
@@ -132,7 +129,7 @@ def general_candidates(
     known, statistics = known_templates(model), _statistics(model)
     counts, found = Counter(numbers.tolist()), {}
     elements = sorted(counts)
-    weight = torch.from_numpy(np.sqrt(statistics.share + RARE))
+    weight = torch.from_numpy(np.sqrt(statistics.odds))
     drawn = torch.multinomial(weight, TRIES, replacement=True, generator=generator)
     for number in (drawn + 1).tolist():
         if equal is None:

@@ -9,6 +9,9 @@ from jaxtyping import Float
 from geomae.errors import MissingExtraError
 from geomae.wyckoff.template import Templates
 
+RARE = 1e-4
+"""Share of crystals that a group has beside what the data says."""
+
 EVEN = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
 """Metric of vectors of equal length at right angles; a group makes of it what it allows."""
 
@@ -26,6 +29,11 @@ class GroupStatistics:
 
     share: Float[np.ndarray, " 230"]
     metric: Float[np.ndarray, "230 6"]
+
+    @property
+    def odds(self) -> Float[np.ndarray, " 230"]:
+        """How often groups are drawn, those too that don't occur."""
+        return self.share + RARE
 
 
 def group_statistics(known: Templates) -> GroupStatistics:

@@ -12,7 +12,7 @@ from geomae.generation.conditions import generator_of
 from geomae.generation.crystals.wanted import Wanted
 from geomae.wyckoff.filling import Chosen, can_fill, filled
 from geomae.wyckoff.generic import generic_group
-from geomae.wyckoff.groups import group_statistics
+from geomae.wyckoff.groups import RARE, group_statistics
 from geomae.wyckoff.proposals import proposed
 from geomae.wyckoff.template import Templates
 
@@ -21,9 +21,6 @@ DRAWN = 512
 
 GROUPS = 16
 """Groups at most where none is asked for."""
-
-RARE = 1e-4
-"""Share of crystals that a group has beside what the data says."""
 
 ORBITS, FREE = 0.6, 1.4
 """By so much the logarithm of a skeleton's odds falls with each orbit, and rises with each free
@@ -57,7 +54,7 @@ def proposals(
     """
     statistics, frequent = group_statistics(known), frequencies(known)
     generator = generator_of(seed, 0, "skeletons")
-    weights = statistics.share + RARE
+    weights = statistics.odds
     if wanted.group is not None:
         order = [wanted.group.number]
     else:
